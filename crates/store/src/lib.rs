@@ -1,1 +1,50 @@
-//! TODO header
+//! Tollgate's only store: five DynamoDB tables behind named transitions.
+//!
+//! There is no `get`/`put` here. A method of [`Store`] is one transition of one item family
+//! (`claim_line`, `take`, `close_lease`); its documentation states the condition under which it
+//! applies and how a failed condition reads. Conditions that fail are data; only a store that
+//! cannot be reached or that holds an unreadable item is an error ([`StoreError`]).
+//!
+//! # Layout
+//!
+//! - [`tables`]: the five tables, created by code for the embedded engine.
+//! - `keys`: every key string of the product, and nothing else knows one.
+//! - one module per item family, named after its noun.
+//!
+//! Every access path is a GetItem, a Query (paged to the end) or a conditional write; there is
+//! no Scan and no secondary index.
+
+pub mod clock;
+pub mod error;
+mod expr;
+pub mod feed;
+mod item;
+mod keys;
+pub mod tables;
+
+mod tx;
+
+pub use clock::SystemClock;
+pub use error::StoreError;
+pub use tables::Table;
+
+use aws_sdk_dynamodb::Client;
+
+/// A handle on the five tables. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    db: Client,
+    prefix: String,
+}
+
+impl Store {
+    /// A store over `db` whose table names start with `prefix` (may be empty).
+    #[must_use]
+    pub fn new(db: Client, prefix: impl Into<String>) -> Self {
+        Self { db, prefix: prefix.into() }
+    }
+
+    fn table(&self, t: Table) -> String {
+        t.name(&self.prefix)
+    }
+}

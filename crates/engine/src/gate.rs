@@ -1,0 +1,100 @@
+//! The engine for the other processes of a local run, behind a random key: any program of the
+//! machine reaches a loopback port.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dynoxide::Database;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use secrecy::{ExposeSecret, SecretString};
+use subtle::ConstantTimeEq;
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use crate::operation::{self, Answer, CONTENT_TYPE, TARGET_PREFIX};
+
+/// Largest request that DynamoDB takes.
+const MAX_BODY: usize = 16 * 1024 * 1024;
+
+/// Connections at a time.
+const MAX_CONNECTIONS: usize = 1024;
+
+/// Time for a request's head; also closes what idles.
+const HEAD_TIME: Duration = Duration::from_secs(60);
+
+/// Wait after a failed accept: usually descriptors are short, and come back.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+pub(crate) async fn serve(listener: TcpListener, db: Database, key: SecretString) {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    let door = Arc::new(Door { db, key });
+    // Closed by nobody: the loop ends when its task is aborted.
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            continue;
+        };
+        while connections.try_join_next().is_some() {}
+        let _ = stream.set_nodelay(true);
+        let door = Arc::clone(&door);
+        connections.spawn(async move {
+            let service = service_fn(|request| {
+                let door = Arc::clone(&door);
+                async move { Ok::<_, std::convert::Infallible>(door.answer(request).await) }
+            });
+            // A broken connection concerns its client alone.
+            let _ = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEAD_TIME)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            drop(permit);
+        });
+    }
+}
+
+struct Door {
+    db: Database,
+    key: SecretString,
+}
+
+impl Door {
+    async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        if request.method() != Method::POST {
+            return response(StatusCode::NOT_FOUND.as_u16(), String::new());
+        }
+        let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
+        let key = access_key(header("authorization")).unwrap_or("");
+        if !bool::from(key.as_bytes().ct_eq(self.key.expose_secret().as_bytes())) {
+            let refused =
+                Answer::error("UnrecognizedClientException", "The security token included in the request is invalid.");
+            return response(refused.status, refused.body);
+        }
+        let operation = header("x-amz-target").strip_prefix(TARGET_PREFIX).unwrap_or("").to_owned();
+        let answer = match Limited::new(request.into_body(), MAX_BODY).collect().await {
+            Ok(body) => operation::run(&self.db, &operation, &body.to_bytes()),
+            Err(_) => Answer::error("SerializationException", "the body is larger than 16 MiB or broke off"),
+        };
+        response(answer.status, answer.body)
+    }
+}
+
+/// The access key id in `AWS4-HMAC-SHA256 Credential=<id>/<date>/<region>/…`.
+fn access_key(authorization: &str) -> Option<&str> {
+    authorization.split_once("Credential=")?.1.split_once('/').map(|(key, _)| key)
+}
+
+fn response(status: u16, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(CONTENT_TYPE));
+    response
+}

@@ -1,0 +1,54 @@
+//! The change feed: `CHANGE#<shard> / <ulid>`. A writer puts an entry in the transaction of its
+//! mutation; live edges query the shards each second over an overlapping window.
+
+use std::time::Duration;
+
+use tollgate_domain::feed::{Change, Entity};
+use tollgate_domain::time::Timestamp;
+use ulid::Ulid;
+
+use crate::error::Failure;
+use crate::expr::{ABSENT, Write};
+use crate::item::{decode, encode, sort_key};
+use crate::{Store, StoreError, Table, keys};
+
+/// Entries are kept this long; edges resync from the items themselves well before.
+const KEPT: Duration = Duration::from_secs(86_400);
+
+/// The write that tells edges of `entity` at `version`. Call it anew for each attempt: an entry
+/// keeps the time of its making, and edges only look back 30 s.
+pub(crate) fn announce(entity: &Entity, version: u64, now: Timestamp) -> Result<Write, Failure> {
+    let id = ulid_at(now);
+    let key = keys::change(keys::shard(&format!("{entity:?}")), &id);
+    let change = Change { entity: entity.clone(), version };
+    let item = encode(&key, &change, Some(now.plus(KEPT)))?;
+    Ok(Write::put(key, item).when(ABSENT))
+}
+
+/// A new ULID whose time is `now`.
+pub(crate) fn ulid_at(now: Timestamp) -> String {
+    Ulid::from_parts(now.as_millis(), Ulid::generate().random()).to_string()
+}
+
+impl Store {
+    /// Entries written at `from` or later, of all shards, with their ULIDs. Order across shards
+    /// means nothing: a consumer applies only higher versions.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn changes_since(&self, from: Timestamp) -> Result<Vec<(String, Change)>, StoreError> {
+        let start = Ulid::from_parts(from.as_millis(), 0).to_string();
+        let shards = (0..keys::SHARDS).map(|n| {
+            let start = start.clone();
+            async move { self.query(Table::Usage, &keys::change_list(n), &start, "~", None).await }
+        });
+        let mut changes = Vec::new();
+        for items in futures_util::future::try_join_all(shards).await? {
+            for item in items {
+                let id = sort_key(&item).to_owned();
+                changes.push((id, decode(item)?));
+            }
+        }
+        Ok(changes)
+    }
+}

@@ -1,0 +1,234 @@
+//! Every key string of the product. Nothing outside this module knows one.
+
+use tollgate_domain::budget::Bucket;
+use tollgate_domain::country::Country;
+use tollgate_domain::id::{CustomerId, EdgeId, EdgeSession, IntentId, LineKey, ProviderId, ProxyId, UserName};
+use tollgate_domain::proxy::ProxyClass;
+use tollgate_domain::time::Timestamp;
+
+use crate::Table;
+use crate::item::Key;
+
+/// How many partitions a list that everybody writes to is spread over.
+pub(crate) const SHARDS: u8 = 8;
+
+/// A stable shard of a text.
+pub(crate) fn shard(text: &str) -> u8 {
+    // FNV-1a: only spreads, secures nothing.
+    let h = text.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    u8::try_from(h % u64::from(SHARDS)).unwrap_or(0)
+}
+
+/// Milliseconds in 15 digits: order as text is order in time.
+pub(crate) fn sortable(t: Timestamp) -> String {
+    format!("{:015}", t.as_millis())
+}
+
+// === accounts ===
+
+pub(crate) fn customer(id: &CustomerId) -> Key {
+    Key::new(Table::Accounts, format!("CUST#{id}"), "PROFILE")
+}
+
+/// The counter of a customer's open lines.
+pub(crate) fn line_count(id: &CustomerId) -> Key {
+    Key::new(Table::Accounts, format!("LINES#{id}"), "COUNT")
+}
+
+/// A customer in the list of customers.
+pub(crate) fn customer_entry(id: &CustomerId) -> Key {
+    Key::new(Table::Accounts, customer_list(shard(id.as_str())), id.as_str())
+}
+
+pub(crate) fn customer_list(shard: u8) -> String {
+    format!("CUSTS#{shard}")
+}
+
+pub(crate) fn credential(user: &UserName) -> Key {
+    Key::new(Table::Accounts, format!("USER#{user}"), "CRED")
+}
+
+/// A customer's credentials, to list them.
+pub(crate) fn credential_entry(id: &CustomerId, user: &UserName) -> Key {
+    Key::new(Table::Accounts, credential_list(id), user.as_str())
+}
+
+pub(crate) fn credential_list(id: &CustomerId) -> String {
+    format!("CREDS#{id}")
+}
+
+pub(crate) fn line(key: &LineKey) -> Key {
+    Key::new(Table::Accounts, line_list(&key.customer), key.label.as_str())
+}
+
+pub(crate) fn line_list(customer: &CustomerId) -> String {
+    format!("LINE#{customer}")
+}
+
+/// A line that closes by itself when it is due.
+pub(crate) fn line_due(key: &LineKey, at: Timestamp) -> Key {
+    Key::new(Table::Accounts, line_due_list(shard(&key.to_string())), format!("{}#{key}", sortable(at)))
+}
+
+pub(crate) fn line_due_list(shard: u8) -> String {
+    format!("LINEDUE#{shard}")
+}
+
+pub(crate) fn plan(code: &str, ver: u32) -> Key {
+    Key::new(Table::Accounts, "PLANS", format!("{code}#{ver:06}"))
+}
+
+pub(crate) fn api_key(hash: &str) -> Key {
+    Key::new(Table::Accounts, format!("KEY#{hash}"), "KEY")
+}
+
+pub(crate) fn idempotency(principal: &str, key: &str) -> Key {
+    Key::new(Table::Accounts, format!("IDEM#{principal}#{key}"), "IDEM")
+}
+
+// === inventory ===
+
+pub(crate) const PROVIDERS: &str = "PROVIDERS";
+
+pub(crate) fn provider(id: &ProviderId) -> Key {
+    Key::new(Table::Inventory, PROVIDERS, id.as_str())
+}
+
+pub(crate) fn proxy(id: &ProxyId) -> Key {
+    Key::new(Table::Inventory, proxy_list(&id.provider), id.ip.as_str())
+}
+
+pub(crate) fn proxy_list(provider: &ProviderId) -> String {
+    format!("IP#{provider}")
+}
+
+/// The free list of a country and class. Its sort keys start with a hash, so that a random
+/// start is a fair one.
+pub(crate) fn free(country: Country, class: ProxyClass, id: &ProxyId) -> Key {
+    let h = id.to_string().bytes().fold(0x811c_9dc5_u32, |h, b| (h ^ u32::from(b)).wrapping_mul(0x0100_0193));
+    Key::new(Table::Inventory, free_list(country, class), format!("{h:08x}#{id}"))
+}
+
+pub(crate) fn free_list(country: Country, class: ProxyClass) -> String {
+    format!("FREE#{country}#{}", class.as_str())
+}
+
+/// An address whose release is due at a time.
+pub(crate) fn proxy_due(id: &ProxyId, at: Timestamp) -> Key {
+    Key::new(Table::Inventory, proxy_due_list(shard(&id.to_string())), format!("{}#{id}", sortable(at)))
+}
+
+pub(crate) fn proxy_due_list(shard: u8) -> String {
+    format!("IPDUE#{shard}")
+}
+
+pub(crate) fn assignment(line: &LineKey) -> Key {
+    Key::new(Table::Inventory, format!("ASG#{line}"), "ASG")
+}
+
+pub(crate) fn assignment_history(line: &LineKey, since: Timestamp) -> Key {
+    Key::new(Table::Inventory, format!("ASGH#{line}"), sortable(since))
+}
+
+pub(crate) fn intent(id: &IntentId) -> Key {
+    Key::new(Table::Inventory, format!("INT#{id}"), "INT")
+}
+
+/// An intent that is not resolved yet, in order of planning.
+pub(crate) fn open_intent(provider: &ProviderId, id: &IntentId) -> Key {
+    Key::new(Table::Inventory, open_intents(provider), id.as_str())
+}
+
+pub(crate) fn open_intents(provider: &ProviderId) -> String {
+    format!("OPEN#{provider}")
+}
+
+/// "Out of stock", remembered per provider and country.
+pub(crate) fn no_stock(provider: &ProviderId, country: Country) -> Key {
+    Key::new(Table::Inventory, no_stock_list(provider), country.as_str())
+}
+
+pub(crate) fn no_stock_list(provider: &ProviderId) -> String {
+    format!("NOSTOCK#{provider}")
+}
+
+pub(crate) fn provider_spend(provider: &ProviderId, day: &str) -> Key {
+    Key::new(Table::Inventory, format!("SPEND#{provider}"), day)
+}
+
+pub(crate) fn customer_spend(customer: &CustomerId, day: &str) -> Key {
+    Key::new(Table::Inventory, format!("SPENDC#{customer}"), day)
+}
+
+pub(crate) fn fallback(country: Country) -> Key {
+    Key::new(Table::Inventory, "FALLBACK", country.as_str())
+}
+
+/// A lease on a job that must not run twice at once.
+pub(crate) fn job(name: &str) -> Key {
+    Key::new(Table::Inventory, format!("JOB#{name}"), "LEASE")
+}
+
+// === usage ===
+
+pub(crate) fn allowance(customer: &CustomerId, bucket: &Bucket) -> Key {
+    Key::new(Table::Usage, allowances(customer), bucket.to_string())
+}
+
+pub(crate) fn allowances(customer: &CustomerId) -> String {
+    format!("ALLOW#{customer}")
+}
+
+pub(crate) fn cap(customer: &CustomerId) -> Key {
+    Key::new(Table::Usage, format!("CAP#{customer}"), "CAP")
+}
+
+pub(crate) fn edge(id: &EdgeId) -> Key {
+    Key::new(Table::Usage, format!("EDGE#{id}"), "EDGE")
+}
+
+/// What an edge session holds a lease of: written before the first take, so that recovery needs
+/// no search.
+pub(crate) fn roster(session: &EdgeSession, customer: &CustomerId, bucket: &Bucket) -> Key {
+    Key::new(Table::Usage, roster_list(session), format!("{customer}#{bucket}"))
+}
+
+pub(crate) fn roster_list(session: &EdgeSession) -> String {
+    format!("EDGE#{}#{}", session.edge, session.epoch)
+}
+
+/// A day's counters of (line, proxy), written by one edge session alone.
+pub(crate) fn usage_row(line: &LineKey, proxy: &str, session: &EdgeSession, day: &str) -> Key {
+    let (month, dd) = day.split_at(7.min(day.len()));
+    let dd = dd.trim_start_matches('-');
+    Key::new(Table::Usage, usage_month(&line.customer, month), format!("{dd}#{}#{proxy}#{session}", line.label))
+}
+
+pub(crate) fn usage_month(customer: &CustomerId, month: &str) -> String {
+    format!("USE#{customer}#{month}")
+}
+
+/// An entry of the change feed; `ulid` is new for each attempt to write it.
+pub(crate) fn change(shard: u8, ulid: &str) -> Key {
+    Key::new(Table::Usage, change_list(shard), ulid)
+}
+
+pub(crate) fn change_list(shard: u8) -> String {
+    format!("CHANGE#{shard}")
+}
+
+// === billing ===
+
+pub(crate) fn grant(customer: &CustomerId, source: &str) -> Key {
+    Key::new(Table::Billing, format!("GRANTS#{customer}"), format!("GRANT#{source}"))
+}
+
+// === audit ===
+
+pub(crate) fn audit_chain(day: &str, shard: u8) -> String {
+    format!("AUDIT#{day}#{shard}")
+}
+
+pub(crate) fn audit(day: &str, shard: u8, number: u64) -> Key {
+    Key::new(Table::Audit, audit_chain(day, shard), format!("{number:012}"))
+}
