@@ -1,1 +1,20 @@
-//! TODO header
+//! The control plane: one file per story, and thin binaries that AWS Lambda runs.
+//!
+//! # Layout
+//!
+//! - [`platform`]: the ports that stories stand on.
+//! - [`assign`], [`close_line`], [`release_idle`], [`reconcile`], [`create_budgets`],
+//!   [`metrics`]: the stories.
+//! - [`lambda`], [`wiring`], [`markets`]: what joins them to AWS and to providers.
+
+pub mod assign;
+pub mod close_line;
+pub mod create_budgets;
+pub mod lambda;
+pub mod markets;
+pub mod metrics;
+pub mod platform;
+mod random;
+pub mod reconcile;
+pub mod release_idle;
+pub mod wiring;

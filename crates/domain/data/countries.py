@@ -61,7 +61,7 @@ def main():
     print("/// Every officially assigned country, in order of code.")
     print("// One country a line, however long: a diff of the data stays readable.")
     print("#[rustfmt::skip]")
-    print(f"pub(super) const TABLE: [Row; {len(subregion)}] = [")
+    print(f"pub(super) static TABLE: [Row; {len(subregion)}] = [")
     for code in sorted(subregion):
         row = geonames[code]
         mutual = sorted(n for n in subregion if n in neighbours[code] or code in neighbours[n])

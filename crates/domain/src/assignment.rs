@@ -61,6 +61,9 @@ pub struct Assignment {
     pub proxy: Option<ProxyId>,
     /// What owning the proxy means.
     pub kind: UpstreamKind,
+    /// The purchase that this claim waits for: while it is not resolved, nobody buys again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub intent: Option<IntentId>,
     /// The walk so far, in order.
     #[serde(default)]
     pub hops: Vec<Hop>,

@@ -120,7 +120,8 @@ mod tests {
 
     #[test]
     fn everything_else_is_unknown() {
-        for s in ["", "g", "zz", "xk", "eu", "an", "cs", "usa", "gbr", " gb", "gb ", "g\0", "é", "ü", "uaee", "美国"] {
+        for s in ["", "g", "zz", "xk", "eu", "an", "cs", "usa", "gbr", " gb", "gb ", "g\0", "é", "ü", "uaee", "美国"]
+        {
             assert_eq!(Country::parse(s), None, "{s:?}");
         }
         for a in b'a'..=b'z' {

@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::country::Country;
+
 /// A string is not of the form that an identifier must have.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must match {rule}")]
@@ -88,6 +90,14 @@ id!(
     LineLabel, "line", "[A-Za-z0-9_.]{1,64}", 64,
     |b| b.is_ascii_alphanumeric() || b == b'_' || b == b'.'
 );
+impl LineLabel {
+    /// The line of a user name that names none: `default_<cc>` with a country, else `default`.
+    #[must_use]
+    pub fn of_country(country: Option<Country>) -> Self {
+        Self(country.map_or_else(|| "default".to_owned(), |c| format!("default_{c}")))
+    }
+}
+
 id!(
     /// A provider row.
     ProviderId, "provider id", "[a-z0-9_]{1,32}", 32, lower

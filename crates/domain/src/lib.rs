@@ -11,7 +11,7 @@
 //! - [`intent`]: a purchase or a release at a provider, and the matching of answers to intents.
 //! - [`proxy`]: kinds of upstream, states of a bought address, legal transitions.
 //! - [`assignment`]: which proxy serves a line, and the request and reply of `assign`.
-//! - [`customer`], [`plan`], [`line`], [`username`]: who may do what.
+//! - [`customer`], [`plan`], [`mod@line`], [`username`]: who may do what.
 //! - [`country`]: codes, aliases, fallback chains.
 //! - [`refusal`]: every refusal, its status, its words, how to fix it.
 //! - [`target`]: which targets an edge may be asked for.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::country::Country;
-use crate::id::{EdgeSession, LineKey, ProxyId};
+use crate::id::{EdgeSession, LineKey, LineLabel, ProxyId};
 use crate::proxy::ProxyClass;
 use crate::time::Timestamp;
 
@@ -50,6 +50,9 @@ pub struct Line {
     pub class: ProxyClass,
     /// What keeps it open.
     pub hold: Hold,
+    /// A session has no proxy of its own: the line whose proxy it uses.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<LineLabel>,
     /// Since when edges have tunnels on it, by session. Entries of dead edges are ignored.
     #[serde(default)]
     pub open: BTreeMap<EdgeSession, Timestamp>,
@@ -96,6 +99,7 @@ mod tests {
             country: Country::parse("be").unwrap(),
             class: ProxyClass::Isp,
             hold: Hold::Tunnels,
+            alias: None,
             open: BTreeMap::new(),
             close_due: None,
             ver: 1,

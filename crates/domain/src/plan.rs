@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::money::Money;
 use crate::share::{self, Capacity};
 
+mod catalogue;
+
+pub use catalogue::{by_code, catalogue};
+
 /// What a plan limits. 0 = unlimited, in every field that is a number.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
@@ -28,6 +32,20 @@ pub struct Limits {
     pub settle_s: u32,
 }
 
+impl Limits {
+    /// Tunnels above which nothing is admitted; 0 = unlimited.
+    #[must_use]
+    pub fn hard_threads(&self) -> u32 {
+        share::hard_limit(self.threads, self.thread_burst_milli)
+    }
+
+    /// What the fleet's edges split between them; 0 = unlimited, as here.
+    #[must_use]
+    pub fn capacity(&self) -> Capacity {
+        Capacity { hard: self.hard_threads(), qps: self.qps, rate: self.rate_total }
+    }
+}
+
 /// A plan row.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
@@ -41,30 +59,4 @@ pub struct Plan {
     pub base: Money,
     /// Price of one GB (1024³ bytes).
     pub per_gb: Money,
-}
-
-impl Limits {
-    /// Tunnels above which nothing is admitted; 0 = unlimited.
-    #[must_use]
-    pub fn hard_threads(&self) -> u32 {
-        share::hard_limit(self.threads, self.thread_burst_milli)
-    }
-
-    /// What the plan gives the fleet to split; 0 = unlimited.
-    #[must_use]
-    pub fn capacity(&self) -> Capacity {
-        Capacity { hard: self.hard_threads(), qps: self.qps, rate: self.rate_total }
-    }
-}
-
-/// The plans shipped.
-#[must_use]
-pub fn catalogue() -> Vec<Plan> {
-    vec![]
-}
-
-/// The shipped plan with this code or alias.
-#[must_use]
-pub fn by_code(code: &str) -> Option<Plan> {
-    catalogue().into_iter().find(|p| p.code == code)
 }

@@ -109,12 +109,18 @@ codes! {
     IdempotencyMismatch "IDEMPOTENCY_MISMATCH" 422 http_request_error Failure;
     RateLimited "RATE_LIMITED" 429 http_request_denied Policy 1;
 
+    // Said by the usage routes, in the spelling their clients know.
+    ProxyUsage001 "PROXY_USAGE_001" 400 http_request_error Failure;
+    ProxyUsage002 "PROXY_USAGE_002" 503 proxy_internal_error Failure 5;
+    ProxyUsage003 "PROXY_USAGE_003" 500 proxy_internal_error Failure;
+
     // Said about providers and money.
     ProviderAuth "PROVIDER_AUTH" 502 proxy_configuration_error Failure;
     ProviderIpNotAllowlisted "PROVIDER_IP_NOT_ALLOWLISTED" 502 proxy_configuration_error Failure;
     ProviderNoStock "PROVIDER_NO_STOCK" 409 destination_unavailable Failure 60;
     ProviderBalance "PROVIDER_BALANCE" 502 proxy_configuration_error Failure;
     ProviderRateLimited "PROVIDER_RATE_LIMITED" 502 destination_unavailable Failure 30;
+    ProviderRefused "PROVIDER_REFUSED" 502 proxy_configuration_error Failure;
     ProviderUnavailable "PROVIDER_UNAVAILABLE" 502 destination_unavailable Failure 30;
     SpendCap "SPEND_CAP" 402 http_request_denied Policy;
     PoolCapReached "POOL_CAP_REACHED" 409 http_request_denied Policy;

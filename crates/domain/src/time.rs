@@ -28,6 +28,18 @@ impl Timestamp {
         Self(s.saturating_mul(1000))
     }
 
+    /// The instant that an RFC 3339 text names; `None` if it names none, or one before the epoch
+    /// or after 9999.
+    #[must_use]
+    pub fn parse(s: &str) -> Option<Self> {
+        const LONGEST: usize = 40;
+        if s.len() > LONGEST {
+            return None;
+        }
+        let ms = s.parse::<jiff::Timestamp>().ok()?.as_millisecond();
+        u64::try_from(ms).ok().filter(|ms| *ms <= MAX_CIVIL_MS).map(Self)
+    }
+
     /// Milliseconds since the epoch.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
@@ -121,6 +133,20 @@ pub trait Clock: Send + Sync {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_printed_is_read_again() {
+        for ms in [0, 1, 1_800_000_000_123, MAX_CIVIL_MS] {
+            let t = Timestamp::from_millis(ms);
+            assert_eq!(Timestamp::parse(&t.to_string()), Some(t));
+        }
+        assert_eq!(Timestamp::parse("1970-01-01T02:00:01+02:00"), Some(Timestamp::from_secs(1)));
+        for bad in
+            ["", "1969-12-31T23:59:59Z", "2026-02-30T00:00:00Z", "2026-01-01", "9999-12-31T00:00:00Z", &"1".repeat(99)]
+        {
+            assert_eq!(Timestamp::parse(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn calendar_of_a_leap_day() {

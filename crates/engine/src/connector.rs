@@ -32,9 +32,8 @@ impl HttpConnector for InProcess {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let this = self.clone();
         HttpConnectorFuture::new(async move {
-            // A future that is ready at once starves the other tasks of this worker.
             let answer = this.answer(&request).await?;
-            Ok(response(answer))
+            response(answer)
         })
     }
 }
@@ -48,6 +47,7 @@ impl InProcess {
         let operation = request.headers().get("x-amz-target").and_then(|t| t.strip_prefix(TARGET_PREFIX)).unwrap_or("");
         let body = request.body().bytes().ok_or_else(|| ConnectorError::user("a streaming body".into()))?;
         if self.faults.is_none() && self.recorder.is_none() {
+            // A call that never yields starves the other tasks of this worker.
             tokio::task::yield_now().await;
             return Ok(operation::run(&self.db, operation, body));
         }
@@ -57,31 +57,24 @@ impl InProcess {
         let fault = self.faults.as_ref().and_then(|f| f.next(operation, &tables));
         let seen = self.recorder.as_ref().map(|r| r.begin(operation, tables));
         tokio::task::yield_now().await;
-        match fault {
-            Some(Fault::Conflict) => {
-                let answer = conflict(operation, &parsed);
-                if let Some(seen) = seen {
-                    seen.answered(&answer);
-                }
-                return Ok(answer);
-            }
+        let refusal = match fault {
+            Some(Fault::Conflict) => Some(conflict(operation, &parsed)),
             Some(Fault::Throttle) => {
-                let answer = Answer::error("ProvisionedThroughputExceededException", "injected: throttled");
-                if let Some(seen) = seen {
-                    seen.answered(&answer);
-                }
-                return Ok(answer);
+                Some(Answer::error("ProvisionedThroughputExceededException", "injected: throttled"))
             }
             Some(Fault::Timeout) => return Err(ConnectorError::timeout("injected: the request was lost".into())),
-            Some(Fault::Delay(time)) => tokio::time::sleep(time).await,
-            Some(Fault::LostAck | Fault::Pass) | None => {}
-        }
-
-        let answer = match &seen {
-            Some(_) if recorder::ask_for_capacity(operation, &mut parsed) => {
+            Some(Fault::Delay(time)) => {
+                tokio::time::sleep(time).await;
+                None
+            }
+            Some(Fault::LostAck | Fault::Pass) | None => None,
+        };
+        let answer = match refusal {
+            Some(answer) => answer,
+            None if seen.is_some() && recorder::ask_for_capacity(operation, &mut parsed) => {
                 operation::run(&self.db, operation, parsed.to_string().as_bytes())
             }
-            _ => operation::run(&self.db, operation, body),
+            None => operation::run(&self.db, operation, body),
         };
         if let Some(seen) = seen {
             seen.answered(&answer);
@@ -93,9 +86,9 @@ impl InProcess {
     }
 }
 
-fn response(answer: Answer) -> HttpResponse {
-    let status = StatusCode::try_from(answer.status).unwrap_or(StatusCode::try_from(500).expect("a status"));
+fn response(answer: Answer) -> Result<HttpResponse, ConnectorError> {
+    let status = StatusCode::try_from(answer.status).map_err(|e| ConnectorError::other(e.into(), None))?;
     let mut response = HttpResponse::new(status, SdkBody::from(answer.body));
     response.headers_mut().insert("content-type", CONTENT_TYPE);
-    response
+    Ok(response)
 }

@@ -1,7 +1,7 @@
 //! One database and its doors.
 
 use std::fs::OpenOptions;
-use std::io;
+use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,6 +16,9 @@ use crate::connector::InProcess;
 use crate::faults::Faults;
 use crate::recorder::Recorder;
 use crate::{client, gate};
+
+/// How a SQLite file begins.
+const MAGIC: &[u8] = b"SQLite format 3\0";
 
 /// A DynamoDB in this process. Clones share the database.
 #[derive(Clone)]
@@ -77,7 +80,7 @@ impl Engine {
             std::fs::create_dir_all(folder).map_err(|why| OpenError::File { path: folder.into(), why })?;
         }
         // The engine would make the file itself, with everybody's permissions and a vague error.
-        OpenOptions::new()
+        let file = OpenOptions::new()
             .read(true)
             .write(true)
             .create(true)
@@ -86,6 +89,13 @@ impl Engine {
             .open(path)
             .map_err(|why| OpenError::File { path: path.into(), why })?;
         let broken = |why: String| OpenError::Database { path: path.into(), why };
+        let mut head = Vec::new();
+        file.take(MAGIC.len() as u64)
+            .read_to_end(&mut head)
+            .map_err(|why| OpenError::File { path: path.into(), why })?;
+        if !head.is_empty() && head != MAGIC {
+            return Err(broken("it is not a SQLite file".into()));
+        }
         let utf8 = path.to_str().ok_or_else(|| broken("its name is not UTF-8".into()))?;
         Database::new(utf8).map(|db| Self { db }).map_err(|e| broken(e.to_string()))
     }

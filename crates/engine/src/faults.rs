@@ -274,7 +274,8 @@ mod tests {
 
     #[test]
     fn a_step_waits_for_a_call_that_it_may_hit() {
-        let faults = Faults::script([Step::from(Fault::Conflict), Step::from(Fault::Throttle).on("Query").table("usage")]);
+        let faults =
+            Faults::script([Step::from(Fault::Conflict), Step::from(Fault::Throttle).on("Query").table("usage")]);
         let usage = ["usage".to_owned()];
         assert_eq!(faults.next("GetItem", &usage), None, "a read cannot conflict");
         assert_eq!(faults.next("Query", &["billing".to_owned()]), None);

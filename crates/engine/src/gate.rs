@@ -8,7 +8,7 @@ use bytes::Bytes;
 use dynoxide::Database;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -28,6 +28,9 @@ const MAX_CONNECTIONS: usize = 1024;
 
 /// Time for a request's head; also closes what idles.
 const HEAD_TIME: Duration = Duration::from_secs(60);
+
+/// Time for a request's body.
+const BODY_TIME: Duration = Duration::from_secs(30);
 
 /// Wait after a failed accept: usually descriptors are short, and come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -79,9 +82,16 @@ impl Door {
             return response(refused.status, refused.body);
         }
         let operation = header("x-amz-target").strip_prefix(TARGET_PREFIX).unwrap_or("").to_owned();
-        let answer = match Limited::new(request.into_body(), MAX_BODY).collect().await {
-            Ok(body) => operation::run(&self.db, &operation, &body.to_bytes()),
-            Err(_) => Answer::error("SerializationException", "the body is larger than 16 MiB or broke off"),
+        // What says that it is too large is not waited for.
+        let declared = request.body().size_hint().lower();
+        if declared > MAX_BODY as u64 {
+            let refused = Answer::error("SerializationException", "the body is larger than 16 MiB");
+            return response(refused.status, refused.body);
+        }
+        let body = Limited::new(request.into_body(), MAX_BODY).collect();
+        let answer = match tokio::time::timeout(BODY_TIME, body).await {
+            Ok(Ok(body)) => operation::run(&self.db, &operation, &body.to_bytes()),
+            _ => Answer::error("SerializationException", "the body broke off or is larger than 16 MiB"),
         };
         response(answer.status, answer.body)
     }

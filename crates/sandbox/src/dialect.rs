@@ -94,6 +94,21 @@ pub enum Addresses {
     Returning,
 }
 
+/// How the super-proxy words a refusal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefusalForm {
+    /// Status, `x-brd-err-code`, `x-brd-error`, `x-brd-err-msg`, `Proxy-Status`.
+    #[default]
+    Documented,
+    /// Status and `Proxy-Status` alone, the code written with a hyphen.
+    ProxyStatusAlone,
+    /// As documented, but the code's header is called `x-brd-error-code`.
+    ErrorCodeHeader,
+    /// 200 with an empty body: `x-brd-err-code` alone tells.
+    Status200,
+}
+
 /// All switches; the default is what the documents suggest.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -114,4 +129,6 @@ pub struct Dialects {
     pub balance: BalanceFields,
     /// Which addresses are sold.
     pub addresses: Addresses,
+    /// Refusals of the super-proxy.
+    pub refusal: RefusalForm,
 }

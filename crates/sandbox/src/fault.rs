@@ -52,7 +52,7 @@ pub enum Fault {
     NoStock,
     /// This status instead of the work.
     Status {
-        /// 100–999.
+        /// 200–999; 500 stands in for any other.
         code: u16,
         /// Seconds in `Retry-After`.
         #[serde(default)]

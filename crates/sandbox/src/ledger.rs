@@ -36,7 +36,7 @@ impl LedgerRow {
     /// Sum of its charges in millionths of a US dollar.
     #[must_use]
     pub fn total_micros(&self) -> u64 {
-        self.charges.iter().map(|c| c.micros).sum()
+        sum(self.charges.iter().map(|c| c.micros))
     }
 
     /// Until when it is paid.
@@ -46,13 +46,11 @@ impl LedgerRow {
     }
 
     fn renew(&mut self, now: Timestamp, price: u64, period: Duration) {
-        let end = self.released_at.unwrap_or(now).min(now);
         loop {
             let due = self.paid_until();
-            // An address given back at the very end of its period is not renewed.
-            let held_on = self.released_at.map_or(due <= end, |released| due < released && due <= now);
             let paid_until = due.plus(period);
-            if !held_on || paid_until <= due {
+            // The second test ends the loop where time saturates.
+            if due > now || paid_until <= due {
                 return;
             }
             self.charges.push(Charge { at: due, micros: price, paid_until });
@@ -95,6 +93,7 @@ impl Ledger {
 
     pub(crate) fn release(&mut self, row: usize, now: Timestamp) {
         if let Some(r) = self.rows.get_mut(row) {
+            // An address given back at the very end of its period is not renewed.
             r.renew(now.minus(Duration::from_millis(1)), self.price_micros, self.period);
             r.released_at = Some(now);
         }
@@ -114,10 +113,15 @@ impl Ledger {
     /// What fell due from `from` (inclusive) to `until` (exclusive).
     pub(crate) fn charged_between(&self, from: Timestamp, until: Timestamp) -> u64 {
         let all = self.rows.iter().flat_map(|r| &r.charges);
-        all.filter(|c| c.at >= from && c.at < until).map(|c| c.micros).sum()
+        sum(all.filter(|c| c.at >= from && c.at < until).map(|c| c.micros))
     }
 
     pub(crate) fn total(&self) -> u64 {
-        self.rows.iter().map(LedgerRow::total_micros).sum()
+        sum(self.rows.iter().map(LedgerRow::total_micros))
     }
+}
+
+/// Prices come from outside, however absurd.
+fn sum(amounts: impl Iterator<Item = u64>) -> u64 {
+    amounts.fold(0, u64::saturating_add)
 }

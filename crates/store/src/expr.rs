@@ -71,6 +71,15 @@ impl Write {
         self
     }
 
+    /// Adds an assignment to the `SET` clause that starts an update's expression.
+    pub fn and_set(mut self, clause: &str, placeholder: &str, v: AttributeValue) -> Self {
+        if let Verb::Update(expression) = &mut self.verb {
+            let end = expression.find(" REMOVE").unwrap_or(expression.len());
+            expression.insert_str(end, clause);
+        }
+        self.value(placeholder, v)
+    }
+
     pub(crate) fn into_transact(self, store: &Store) -> Result<TransactWriteItem, StoreError> {
         let built = |e: aws_sdk_dynamodb::error::BuildError| StoreError::Unavailable(e.to_string());
         let table = store.table(self.key.table);

@@ -134,3 +134,8 @@ impl Store {
         self.query(table, pk, from, &format!("{prefix}\u{10FFFF}"), None).await
     }
 }
+
+/// A line key as the map that its serialised form is.
+pub(crate) fn line_value(line: &tollgate_domain::id::LineKey) -> AttributeValue {
+    AttributeValue::M(HashMap::from([("customer".to_owned(), s(&line.customer)), ("label".to_owned(), s(&line.label))]))
+}

@@ -7,6 +7,7 @@ use tollgate_domain::proxy::ProxyClass;
 use tollgate_domain::time::Timestamp;
 
 use crate::Table;
+use crate::api_key::Holder;
 use crate::item::Key;
 
 /// How many partitions a list that everybody writes to is spread over.
@@ -74,12 +75,26 @@ pub(crate) fn line_due_list(shard: u8) -> String {
     format!("LINEDUE#{shard}")
 }
 
+pub(crate) const PLANS: &str = "PLANS";
+
 pub(crate) fn plan(code: &str, ver: u32) -> Key {
-    Key::new(Table::Accounts, "PLANS", format!("{code}#{ver:06}"))
+    Key::new(Table::Accounts, PLANS, format!("{code}#{ver:06}"))
 }
 
 pub(crate) fn api_key(hash: &str) -> Key {
     Key::new(Table::Accounts, format!("KEY#{hash}"), "KEY")
+}
+
+/// A key in the list of its holder's keys. Customer ids are lower case: `ADMIN` is nobody's.
+pub(crate) fn api_key_entry(holder: &Holder, hash: &str) -> Key {
+    Key::new(Table::Accounts, api_key_list(holder), hash)
+}
+
+pub(crate) fn api_key_list(holder: &Holder) -> String {
+    match holder {
+        Holder::Admin { .. } => "KEYS#ADMIN".to_owned(),
+        Holder::Customer { id, .. } => format!("KEYS#{id}"),
+    }
 }
 
 pub(crate) fn idempotency(principal: &str, key: &str) -> Key {
@@ -195,6 +210,14 @@ pub(crate) fn roster(session: &EdgeSession, customer: &CustomerId, bucket: &Buck
 
 pub(crate) fn roster_list(session: &EdgeSession) -> String {
     format!("EDGE#{}#{}", session.edge, session.epoch)
+}
+
+/// Start of the sort keys of the lines in an edge session's roster.
+pub(crate) const ROSTER_LINE: &str = "line#";
+
+/// A line on which an edge session has tunnels.
+pub(crate) fn roster_line(session: &EdgeSession, line: &LineKey) -> Key {
+    Key::new(Table::Usage, roster_list(session), format!("{ROSTER_LINE}{line}"))
 }
 
 /// A day's counters of (line, proxy), written by one edge session alone.

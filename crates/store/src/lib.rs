@@ -14,13 +14,28 @@
 //! Every access path is a GetItem, a Query (paged to the end) or a conditional write; there is
 //! no Scan and no secondary index.
 
+pub mod allowance;
+pub mod api_key;
+pub mod assignment;
+pub mod audit;
+pub mod cap;
 pub mod clock;
+pub mod credential;
+pub mod customer;
+pub mod edge;
 pub mod error;
 mod expr;
 pub mod feed;
+pub mod idempotency;
+pub mod intent;
 mod item;
 mod keys;
+pub mod line;
+pub mod plan;
+pub mod provider;
+pub mod proxy;
 pub mod tables;
+pub mod usage;
 
 mod tx;
 

@@ -9,7 +9,7 @@ use super::geo::Subregion::*;
 /// Every officially assigned country, in order of code.
 // One country a line, however long: a diff of the data stays readable.
 #[rustfmt::skip]
-pub(super) const TABLE: [Row; 249] = [
+pub(super) static TABLE: [Row; 249] = [
     Row { code: "ad", name: "Andorra", lat: 4252, lon: 154, subregion: SouthernEurope, supply: 78, borders: "es fr", languages: "ca" },
     Row { code: "ae", name: "United Arab Emirates", lat: 2499, lon: 5524, subregion: WesternAsia, supply: 1500, borders: "om sa", languages: "ar fa en hi ur" },
     Row { code: "af", name: "Afghanistan", lat: 3464, lon: 6791, subregion: SouthernAsia, supply: 1000, borders: "cn ir pk tj tm uz", languages: "fa ps uz tk" },

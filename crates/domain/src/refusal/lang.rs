@@ -19,7 +19,7 @@ impl Lang {
     #[must_use]
     pub fn from_accept_language(header: &str) -> Self {
         let mut best: Option<(u16, Self)> = None;
-        let read = header.get(..HEADER_MAX).unwrap_or(if header.len() < HEADER_MAX { header } else { "" });
+        let read = &header[..header.floor_char_boundary(HEADER_MAX)];
         for range in read.split(',') {
             let (tag, params) = range.split_once(';').map_or((range, None), |(t, p)| (t, Some(p)));
             let Some(lang) = Self::of_tag(tag.trim()) else { continue };

@@ -1,0 +1,246 @@
+//! The change feed, read each second over an overlapping window; and what time alone changes.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::{Instant, MissedTickBehavior};
+use tollgate_domain::assignment::AssignmentState;
+use tollgate_domain::feed::{Change, Entity};
+use tollgate_domain::id::{CustomerId, LineKey, UserName};
+use tollgate_domain::time::Timestamp;
+use tollgate_store::StoreError;
+
+use crate::account::Account;
+use crate::books::Order;
+use crate::core::Core;
+use crate::retry;
+use crate::tunnel::CloseReason;
+
+/// Reads the feed for ever.
+pub(crate) async fn follow(core: Arc<Core>) {
+    let mut from = core.clock.now();
+    let mut seen = Seen::default();
+    let mut lagging = Instant::now();
+    loop {
+        // Within the interval, at a point of its own: edges do not ask all at once.
+        tokio::time::sleep(core.config.feed_interval).await;
+        let now = core.clock.now();
+        match core.store.changes_since(from.minus(core.config.feed_overlap)).await {
+            Ok(changes) => {
+                let mut whole = true;
+                for (id, change) in changes {
+                    if seen.is_new(&id, &change)
+                        && let Err(e) = apply(&core, &change.entity).await
+                    {
+                        // Read again with the next window.
+                        seen.forget(&id, &change);
+                        whole = false;
+                        failed(&core, "change", &e);
+                    }
+                }
+                if whole {
+                    from = now;
+                    lagging = Instant::now();
+                }
+                seen.trim(from.minus(core.config.feed_overlap));
+            }
+            Err(e) => failed(&core, "feed", &e),
+        }
+        let lag = u64::try_from(lagging.elapsed().as_millis()).unwrap_or(u64::MAX);
+        core.metrics.feed_lag_ms.store(lag, Ordering::Relaxed);
+    }
+}
+
+/// Expiry, locks and kicks act on live tunnels when their time comes, feed or not.
+pub(crate) async fn watch_time(core: Arc<Core>) {
+    let mut tick = tokio::time::interval(Duration::from_millis(500));
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let now = core.clock.now();
+        for account in core.directory.accounts() {
+            account.enforce(now);
+        }
+    }
+}
+
+/// Reads active customers again from time to time, whatever the feed said.
+pub(crate) async fn resync(core: Arc<Core>) {
+    loop {
+        let full = u64::try_from(core.config.resync_interval.as_millis()).unwrap_or(u64::MAX).max(10);
+        tokio::time::sleep(Duration::from_millis(full - retry::random() % (full / 5))).await;
+        for account in core.directory.accounts() {
+            if let Err(e) = customer(&core, &account).await {
+                failed(&core, "resync", &e);
+            }
+            for user in account.logins() {
+                if let Err(e) = credential(&core, &user).await {
+                    failed(&core, "resync", &e);
+                }
+            }
+        }
+    }
+}
+
+fn failed(core: &Core, what: &str, e: &StoreError) {
+    core.metrics.store_failures.fetch_add(1, Ordering::Relaxed);
+    tracing::warn!(transition = what, error = %e, "store call failed");
+}
+
+async fn apply(core: &Arc<Core>, entity: &Entity) -> Result<(), StoreError> {
+    match entity {
+        Entity::Customer(id) => with(core, id, |a| async move { customer(core, &a).await }).await,
+        Entity::Credential(user) => credential(core, user).await,
+        Entity::Line(key) => with(core, &key.customer, |a| async move { line(core, &a, key).await }).await,
+        Entity::Provider(id) => {
+            core.directory.forget_gateway(id);
+            for account in core.directory.accounts() {
+                for line in account.lines() {
+                    if let Some(route) = line.route().filter(|r| r.provider() == id) {
+                        line.drop_route(&route);
+                    }
+                }
+            }
+            Ok(())
+        }
+        Entity::Allowance(id) => {
+            if let Some(account) = core.directory.account(id) {
+                let _ = account.orders.send(Order::Reload);
+            }
+            Ok(())
+        }
+    }
+}
+
+async fn with<F: Future<Output = Result<(), StoreError>>>(
+    core: &Core,
+    id: &CustomerId,
+    act: impl FnOnce(Arc<Account>) -> F,
+) -> Result<(), StoreError> {
+    match core.directory.account(id) {
+        Some(account) => act(account).await,
+        None => Ok(()),
+    }
+}
+
+async fn customer(core: &Core, account: &Arc<Account>) -> Result<(), StoreError> {
+    let now = core.clock.now();
+    match core.store.customer(&account.id).await? {
+        Some(profile) => {
+            account.set_profile(profile);
+            account.enforce(now);
+        }
+        None => account.kill(|_| Some(CloseReason::Deleted)),
+    }
+    let _ = account.orders.send(Order::Reload);
+    Ok(())
+}
+
+async fn credential(core: &Core, user: &UserName) -> Result<(), StoreError> {
+    core.directory.forget_unknown(user);
+    let Some(login) = core.directory.known_login(user) else { return Ok(()) };
+    let found = core.store.credential(user).await?.filter(|c| c.customer == login.account.id);
+    if found.is_none() {
+        core.directory.forget_login(user);
+    }
+    *login.credential.write().unwrap_or_else(std::sync::PoisonError::into_inner) = found;
+    login.account.enforce(core.clock.now());
+    Ok(())
+}
+
+/// A line was closed or rebound: its route is looked up anew, tunnels over another proxy end.
+async fn line(core: &Core, account: &Account, key: &LineKey) -> Result<(), StoreError> {
+    let found = core.store.assignment(key).await?;
+    let bound = found.filter(|a| a.state == AssignmentState::Bound).and_then(|a| a.proxy);
+    let mut stale = Vec::new();
+    for line in account.lines() {
+        let route = line.route();
+        // A session uses the assignment of another line.
+        let of_it = line.key == *key || route.as_ref().is_some_and(|r| r.line == key.label);
+        if of_it {
+            stale.push(line.key.label.clone());
+            if let Some(route) = route {
+                line.drop_route(&route);
+            }
+        }
+    }
+    account.kill(|t| (stale.contains(&t.line) && bound.as_ref() != Some(&t.proxy)).then_some(CloseReason::Line));
+    Ok(())
+}
+
+/// Which entries were applied: by id, and by the highest version of each entity.
+#[derive(Default)]
+struct Seen {
+    ids: HashMap<String, Entity>,
+    versions: HashMap<Entity, u64>,
+}
+
+impl Seen {
+    fn is_new(&mut self, id: &str, change: &Change) -> bool {
+        if self.ids.contains_key(id) {
+            return false;
+        }
+        self.ids.insert(id.to_owned(), change.entity.clone());
+        if matches!(change.entity, Entity::Allowance(_)) {
+            // Grants have no version of their own; reading buckets again harms nothing.
+            return true;
+        }
+        let higher = self.versions.get(&change.entity).is_none_or(|v| change.version > *v);
+        if higher {
+            self.versions.insert(change.entity.clone(), change.version);
+        }
+        higher
+    }
+
+    fn forget(&mut self, id: &str, change: &Change) {
+        self.ids.remove(id);
+        self.versions.remove(&change.entity);
+    }
+
+    /// Forgets entries that no window reaches any more, and entities nobody names.
+    fn trim(&mut self, before: Timestamp) {
+        // A ULID begins with its time: ten digits of base 32, in the order of time.
+        let oldest = ulid_start(before);
+        self.ids.retain(|id, _| id.as_str() >= oldest.as_str());
+        let named: std::collections::HashSet<&Entity> = self.ids.values().collect();
+        self.versions.retain(|e, _| named.contains(e));
+    }
+}
+
+/// The first ten characters of ULIDs made at `t`.
+fn ulid_start(t: Timestamp) -> String {
+    const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let digit = |n: u64| char::from(DIGITS[usize::try_from(t.as_millis() >> (5 * n) & 31).unwrap_or(0)]);
+    (0..10).rev().map(digit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_applied_once_and_only_if_its_version_is_higher() {
+        let mut seen = Seen::default();
+        let change = |version| Change { entity: Entity::Customer("demo".parse().unwrap()), version };
+        assert!(seen.is_new("01A", &change(2)));
+        assert!(!seen.is_new("01A", &change(2)));
+        assert!(!seen.is_new("01B", &change(1)));
+        assert!(seen.is_new("01C", &change(3)));
+        seen.forget("01C", &change(3));
+        assert!(seen.is_new("01C", &change(3)));
+    }
+
+    #[test]
+    fn old_entries_are_forgotten() {
+        let mut seen = Seen::default();
+        let id = |s| format!("{}0000000000000000", ulid_start(Timestamp::from_secs(s)));
+        let change = Change { entity: Entity::Customer("demo".parse().unwrap()), version: 1 };
+        assert!(seen.is_new(&id(1_700_000_000), &change));
+        seen.trim(Timestamp::from_secs(1_700_000_000));
+        assert_eq!(seen.ids.len(), 1);
+        seen.trim(Timestamp::from_secs(1_700_000_001));
+        assert!(seen.ids.is_empty() && seen.versions.is_empty());
+    }
+}

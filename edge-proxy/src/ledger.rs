@@ -1,0 +1,236 @@
+//! What a customer may move right now: the lease in force, and who waits for the next.
+//!
+//! Tunnels reserve from a [`Lease`] with one atomic operation. The lock is taken only where a
+//! lease has run dry, and by the one task that keeps the customer's books.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tollgate_domain::budget::Bucket;
+
+/// Bytes taken from one bucket by this session, to be reserved from by tunnels.
+#[derive(Debug)]
+pub(crate) struct Lease {
+    pub bucket: Bucket,
+    /// Its slot in the journal.
+    pub slot: usize,
+    /// Unlike a slot, never used again.
+    pub serial: u64,
+    left: AtomicU64,
+    /// At or below this, the next take is asked for.
+    low: AtomicU64,
+}
+
+impl Lease {
+    pub fn new(bucket: Bucket, slot: usize) -> Self {
+        static SERIALS: AtomicU64 = AtomicU64::new(0);
+        let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
+        Self { bucket, slot, serial, left: AtomicU64::new(0), low: AtomicU64::new(0) }
+    }
+
+    pub fn left(&self) -> u64 {
+        self.left.load(Ordering::Acquire)
+    }
+
+    /// Adds what the store gave, and asks for the next at half of it.
+    pub fn add(&self, bytes: u64) {
+        self.low.store(bytes / 2, Ordering::Relaxed);
+        self.left.fetch_add(bytes, Ordering::AcqRel);
+    }
+
+    /// There is no more in the bucket: ask again only when it has run dry.
+    pub fn last(&self) {
+        self.low.store(0, Ordering::Relaxed);
+    }
+
+    /// Takes all that is left: nobody can reserve any more.
+    pub fn drain(&self) -> u64 {
+        self.left.swap(0, Ordering::AcqRel)
+    }
+
+    /// Up to `want` bytes; 0 if it has run dry.
+    fn reserve(&self, want: u64) -> u64 {
+        let taken = self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |l| (l > 0).then(|| l - l.min(want)));
+        taken.map_or(0, |before| before.min(want))
+    }
+}
+
+/// Why no bytes can be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Dry {
+    /// The customer has used up all that was granted.
+    Quota,
+    /// The store did not answer in time.
+    Store,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    current: Option<Arc<Lease>>,
+    exhausted: bool,
+}
+
+/// The door between tunnels and the customer's books.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger {
+    inner: Mutex<Inner>,
+    changed: Notify,
+    waiters: AtomicUsize,
+    asked: AtomicBool,
+    ask: Notify,
+}
+
+impl Ledger {
+    /// Up to `want` bytes of `lease`; asks for more in time.
+    pub fn reserve(&self, lease: &Lease, want: u64) -> u64 {
+        let got = lease.reserve(want);
+        if lease.left() <= lease.low.load(Ordering::Relaxed) {
+            self.ask();
+        }
+        got
+    }
+
+    /// Gives back what a reservation did not use.
+    pub fn give_back(&self, lease: &Lease, bytes: u64) {
+        if bytes == 0 {
+            return;
+        }
+        lease.left.fetch_add(bytes, Ordering::AcqRel);
+        if self.waiters.load(Ordering::Acquire) > 0 {
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// A lease with bytes left, waiting for one up to `patience`.
+    pub async fn ready(&self, patience: Duration) -> Result<Arc<Lease>, Dry> {
+        if let Some(answer) = self.look() {
+            return answer;
+        }
+        self.waiters.fetch_add(1, Ordering::AcqRel);
+        let waiting = Waiting(&self.waiters);
+        let wait = async {
+            loop {
+                let changed = self.changed.notified();
+                tokio::pin!(changed);
+                changed.as_mut().enable();
+                if let Some(answer) = self.look() {
+                    return answer;
+                }
+                self.ask();
+                changed.await;
+            }
+        };
+        let answer = tokio::time::timeout(patience, wait).await.unwrap_or(Err(Dry::Store));
+        drop(waiting);
+        answer
+    }
+
+    fn look(&self) -> Option<Result<Arc<Lease>, Dry>> {
+        let inner = self.inner();
+        if let Some(lease) = inner.current.as_ref().filter(|l| l.left() > 0) {
+            return Some(Ok(Arc::clone(lease)));
+        }
+        inner.exhausted.then_some(Err(Dry::Quota))
+    }
+
+    /// Whether everything granted is used up.
+    pub fn exhausted(&self) -> bool {
+        self.inner().exhausted
+    }
+
+    /// Bytes held and not reserved.
+    pub fn left(&self) -> u64 {
+        self.inner().current.as_ref().map_or(0, |l| l.left())
+    }
+
+    fn ask(&self) {
+        if !self.asked.swap(true, Ordering::AcqRel) {
+            self.ask.notify_one();
+        }
+    }
+
+    /// Waits until somebody asks for bytes. For the books alone.
+    pub async fn asked(&self) {
+        self.ask.notified().await;
+        self.asked.store(false, Ordering::Release);
+    }
+
+    /// Puts a lease in force, or none.
+    pub fn install(&self, lease: Option<Arc<Lease>>) {
+        self.inner().current = lease;
+    }
+
+    /// Tells who waits to look again.
+    pub fn announce(&self, exhausted: bool) {
+        self.inner().exhausted = exhausted;
+        self.changed.notify_waiters();
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+struct Waiting<'a>(&'a AtomicUsize);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_domain::time::Timestamp;
+
+    use super::*;
+
+    fn lease() -> Arc<Lease> {
+        Arc::new(Lease::new(Bucket::Plan { start: Timestamp::from_secs(0) }, 0))
+    }
+
+    #[test]
+    fn a_lease_never_gives_more_than_it_has() {
+        let (ledger, l) = (Ledger::default(), lease());
+        l.add(100);
+        assert_eq!(ledger.reserve(&l, 64), 64);
+        assert_eq!(ledger.reserve(&l, 64), 36);
+        assert_eq!(ledger.reserve(&l, 64), 0);
+        ledger.give_back(&l, 10);
+        assert_eq!(ledger.reserve(&l, 64), 10);
+    }
+
+    #[tokio::test]
+    async fn a_waiter_hears_of_a_lease_and_of_the_end() {
+        let ledger = Arc::new(Ledger::default());
+        let l = lease();
+        let waiter = tokio::spawn({
+            let ledger = Arc::clone(&ledger);
+            async move { ledger.ready(Duration::from_secs(5)).await.map(|l| l.left()) }
+        });
+        ledger.asked().await;
+        l.add(7);
+        ledger.install(Some(Arc::clone(&l)));
+        ledger.announce(false);
+        assert_eq!(waiter.await.unwrap(), Ok(7));
+        l.drain();
+        ledger.announce(true);
+        assert_eq!(ledger.ready(Duration::from_secs(5)).await.map(|_| ()), Err(Dry::Quota));
+    }
+
+    #[tokio::test]
+    async fn bytes_given_back_wake_who_waits() {
+        let ledger = Arc::new(Ledger::default());
+        let l = lease();
+        ledger.install(Some(Arc::clone(&l)));
+        let waiter = tokio::spawn({
+            let ledger = Arc::clone(&ledger);
+            async move { ledger.ready(Duration::from_secs(5)).await.map(|l| l.left()) }
+        });
+        ledger.asked().await;
+        ledger.give_back(&l, 3);
+        assert_eq!(waiter.await.unwrap(), Ok(3));
+    }
+}

@@ -1,0 +1,142 @@
+//! The meter of one tunnel: reserve from the lease, announce in the journal, do, count, give back.
+//!
+//! The metering point is the customer's side of the stream. A tunnel moves from bucket to bucket
+//! as they run dry; when nothing is left anywhere it ends at the exact byte.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::sync::Arc;
+
+use tollgate_domain::id::{LineLabel, ProxyId};
+
+use crate::account::{Account, UsageId};
+use crate::core::Core;
+use crate::journal::Direction;
+use crate::ledger::{Dry, Lease};
+
+/// Largest reservation for one system call.
+pub(crate) const OPERATION: u64 = 64 << 10;
+
+/// Counts one tunnel's bytes. Lives on its worker's thread.
+pub(crate) struct Meter {
+    core: Arc<Core>,
+    account: Arc<Account>,
+    line: LineLabel,
+    proxy: ProxyId,
+    worker: usize,
+    held: RefCell<Option<Held>>,
+    ingress: Cell<u64>,
+    egress: Cell<u64>,
+    counted: Cell<bool>,
+}
+
+struct Held {
+    lease: Arc<Lease>,
+    usage: UsageId,
+    slot: usize,
+}
+
+/// Why no byte may move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// See [`Dry`].
+    Dry(Dry),
+    /// The journal has no free slot.
+    Full,
+}
+
+impl Meter {
+    pub fn new(core: Arc<Core>, account: Arc<Account>, line: LineLabel, proxy: ProxyId, worker: usize) -> Self {
+        Self {
+            core,
+            account,
+            line,
+            proxy,
+            worker,
+            held: RefCell::new(None),
+            ingress: Cell::new(0),
+            egress: Cell::new(0),
+            counted: Cell::new(false),
+        }
+    }
+
+    /// Bytes counted so far: from the customer, to the customer.
+    pub fn counted(&self) -> (u64, u64) {
+        (self.ingress.get(), self.egress.get())
+    }
+
+    /// Waits until a byte may move.
+    pub async fn ready(&self) -> Result<(), Stop> {
+        if self.held.borrow().as_ref().is_some_and(|h| h.lease.left() > 0) {
+            return Ok(());
+        }
+        let lease = self.account.ledger.ready(self.core.config.lease_timeout).await.map_err(Stop::Dry)?;
+        self.hold(lease)
+    }
+
+    fn hold(&self, lease: Arc<Lease>) -> Result<(), Stop> {
+        let mut held = self.held.borrow_mut();
+        if held.as_ref().is_some_and(|h| Arc::ptr_eq(&h.lease, &lease)) {
+            return Ok(());
+        }
+        let (line, proxy) = (self.line.clone(), self.proxy.clone());
+        let usage = UsageId { lease: lease.slot, serial: lease.serial, line, proxy, worker: self.worker };
+        let now = self.core.clock.now();
+        let slot = self.account.join_usage(&self.core.journal, usage.clone(), now).ok_or(Stop::Full)?;
+        if !self.counted.replace(true) {
+            self.core.journal.count_connection(slot);
+        }
+        if let Some(old) = held.replace(Held { lease, usage, slot }) {
+            self.account.leave_usage(&old.usage);
+        }
+        Ok(())
+    }
+
+    /// Runs one non-blocking operation of up to `want` bytes. `None`: the lease has run dry, call
+    /// [`Self::ready`] and try again.
+    pub fn operate(
+        &self,
+        direction: Direction,
+        want: usize,
+        run: impl FnOnce(usize) -> io::Result<usize>,
+    ) -> Option<io::Result<usize>> {
+        let held = self.held.borrow();
+        let h = held.as_ref()?;
+        let grant = self.account.ledger.reserve(&h.lease, (want as u64).min(OPERATION));
+        if grant == 0 {
+            return None;
+        }
+        let (moved, out) = self.core.journal.operate(self.worker, h.slot, direction, grant, || {
+            let out = run(usize::try_from(grant).unwrap_or(want));
+            (out.as_ref().map_or(0, |n| *n as u64), out)
+        });
+        self.account.ledger.give_back(&h.lease, grant - moved);
+        let total = match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        };
+        total.set(total.get() + moved);
+        self.core.metrics.moved(direction, moved);
+        Some(out)
+    }
+
+    /// Counts bytes that are in our hands already (a head, early data) before they go on.
+    pub async fn charge(&self, direction: Direction, bytes: usize) -> Result<(), Stop> {
+        let mut left = bytes;
+        while left > 0 {
+            self.ready().await?;
+            if let Some(Ok(n)) = self.operate(direction, left, Ok) {
+                left -= n.min(left);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Meter {
+    fn drop(&mut self) {
+        if let Some(held) = self.held.borrow_mut().take() {
+            self.account.leave_usage(&held.usage);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! Counters for the admin listener. Labels come from fixed lists: their number is bounded.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tollgate_domain::refusal::Code;
+
+use crate::journal::Direction;
+
+/// Counters since the start of the process.
+pub(crate) struct Metrics {
+    ingress: AtomicU64,
+    egress: AtomicU64,
+    pub connections: AtomicU64,
+    pub open_connections: AtomicU64,
+    pub tunnels: AtomicU64,
+    pub open_tunnels: AtomicU64,
+    pub dial_failures: AtomicU64,
+    pub store_failures: AtomicU64,
+    /// Milliseconds since the feed was last read to its end.
+    pub feed_lag_ms: AtomicU64,
+    refusals: Vec<AtomicU64>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let zero = AtomicU64::default;
+        Self {
+            ingress: zero(),
+            egress: zero(),
+            connections: zero(),
+            open_connections: zero(),
+            tunnels: zero(),
+            open_tunnels: zero(),
+            dial_failures: zero(),
+            store_failures: zero(),
+            feed_lag_ms: zero(),
+            refusals: Code::ALL.iter().map(|_| zero()).collect(),
+        }
+    }
+}
+
+impl Metrics {
+    pub fn moved(&self, direction: Direction, bytes: u64) {
+        match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        }
+        .fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub fn refused(&self, code: Code) {
+        if let Some(n) = Code::ALL.iter().position(|c| *c == code) {
+            self.refusals[n].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Refusals so far, by code; zeros left out.
+    pub fn refusals(&self) -> Vec<(Code, u64)> {
+        let counts = self.refusals.iter().map(|n| n.load(Ordering::Relaxed));
+        Code::ALL.iter().copied().zip(counts).filter(|(_, n)| *n > 0).collect()
+    }
+
+    /// Bytes so far: from customers, to customers.
+    pub fn bytes(&self) -> (u64, u64) {
+        (self.ingress.load(Ordering::Relaxed), self.egress.load(Ordering::Relaxed))
+    }
+
+    /// In Prometheus' text format; `gauges` are what others know.
+    pub fn render(&self, gauges: &[(&str, u64)]) -> String {
+        let mut out = String::new();
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        let mut family = |name: &str, kind: &str, rows: &[(String, u64)]| {
+            let _ = writeln!(out, "# TYPE tollgate_edge_{name} {kind}");
+            for (labels, value) in rows {
+                let _ = writeln!(out, "tollgate_edge_{name}{labels} {value}");
+            }
+        };
+        let one = |n: u64| vec![(String::new(), n)];
+        family("connections_total", "counter", &one(load(&self.connections)));
+        family("open_connections", "gauge", &one(load(&self.open_connections)));
+        family("tunnels_total", "counter", &one(load(&self.tunnels)));
+        family("open_tunnels", "gauge", &one(load(&self.open_tunnels)));
+        let bytes = [("ingress", load(&self.ingress)), ("egress", load(&self.egress))];
+        family("bytes_total", "counter", &bytes.map(|(d, n)| (format!("{{direction=\"{d}\"}}"), n)));
+        let refusals: Vec<_> = self.refusals().into_iter().map(|(c, n)| (format!("{{code=\"{c}\"}}"), n)).collect();
+        family("refusals_total", "counter", &refusals);
+        family("dial_failures_total", "counter", &one(load(&self.dial_failures)));
+        family("store_failures_total", "counter", &one(load(&self.store_failures)));
+        family("feed_lag_ms", "gauge", &one(load(&self.feed_lag_ms)));
+        for (name, value) in gauges {
+            family(name, "gauge", &one(*value));
+        }
+        out
+    }
+}

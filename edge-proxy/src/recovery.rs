@@ -1,0 +1,144 @@
+//! What a crash left behind, settled before new traffic: counters to their daily rows, leases
+//! closed with what moved and what is in doubt, lines quiet.
+
+use std::collections::BTreeMap;
+
+use tollgate_domain::budget::LeaseState;
+use tollgate_domain::id::{CustomerId, LineLabel, ProxyId};
+use tollgate_domain::time::Timestamp;
+use tollgate_store::allowance::{Close, Closing, Rostered};
+use tollgate_store::usage::{DayUsage, UsageKey};
+use tollgate_store::{Store, StoreError};
+
+use crate::journal::{Counters, LeaseLeft, Remains};
+
+/// What was settled of one life.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Settled {
+    pub leases: usize,
+    pub bytes: u64,
+    pub doubt: u64,
+}
+
+/// Settles the remains of one life in the store. Safe to repeat from any point.
+pub(crate) async fn settle(store: &Store, remains: &Remains, now: Timestamp) -> Result<Settled, StoreError> {
+    write_rows(store, remains).await?;
+    let mut sum = Settled::default();
+    for entry in store.roster(&remains.session).await? {
+        let left = remains.leases.iter().find(|l| l.customer == entry.customer && l.bucket == entry.bucket);
+        close(store, remains, &entry, left).await?;
+        store.roster_remove(&remains.session, &entry).await?;
+        sum.leases += 1;
+        sum.bytes += left.map_or(0, LeaseLeft::settled);
+        sum.doubt += left.map_or(0, |l| l.doubt);
+    }
+    for line in store.roster_lines(&remains.session).await? {
+        store.line_quiet(&line, &remains.session, now).await?;
+    }
+    Ok(sum)
+}
+
+async fn close(
+    store: &Store,
+    remains: &Remains,
+    entry: &Rostered,
+    left: Option<&LeaseLeft>,
+) -> Result<(), StoreError> {
+    loop {
+        let buckets = store.allowances(&entry.customer).await?;
+        let bucket = buckets.iter().find(|(b, _)| *b == entry.bucket);
+        let Some(lease) = bucket.and_then(|(_, a)| a.leases.get(&remains.session)) else { return Ok(()) };
+        if lease.state == LeaseState::Lost {
+            // Proven dead meanwhile: its bytes are charged, what returns late is shown only.
+            tracing::warn!(customer = %entry.customer, bucket = %entry.bucket, "the lease was declared lost");
+            return Ok(());
+        }
+        // A lease without a slot moved nothing since the store last heard of it.
+        let settled = left.map_or(0, LeaseLeft::settled).max(lease.settled).min(lease.taken);
+        let doubt = left.map_or(0, |l| l.doubt).min(lease.taken - settled);
+        let last = Closing { taken: lease.taken, settled, doubt, seq: lease.seq };
+        match store.close_lease(&entry.customer, &entry.bucket, &remains.session, last).await? {
+            Close::Stale { .. } => {}
+            Close::Closed | Close::Lost => return Ok(()),
+            Close::Overspent => {
+                return Err(StoreError::Corrupt {
+                    key: format!("{} {}", entry.customer, entry.bucket),
+                    why: "the journal and the lease do not fit".to_owned(),
+                });
+            }
+        }
+    }
+}
+
+/// Raises the rows of the old session to what the journal counted. What no row has yet goes to
+/// the day of the last checkpoint.
+async fn write_rows(store: &Store, remains: &Remains) -> Result<(), StoreError> {
+    let mut counted: BTreeMap<CustomerId, BTreeMap<(LineLabel, ProxyId), (Counters, Timestamp)>> = BTreeMap::new();
+    for lease in &remains.leases {
+        for usage in &lease.usages {
+            let rows = counted.entry(lease.customer.clone()).or_default();
+            let (sum, since) =
+                rows.entry((usage.line.clone(), usage.proxy.clone())).or_insert((Counters::default(), usage.since));
+            sum.ingress += usage.counters.ingress;
+            sum.egress += usage.counters.egress;
+            sum.connections += usage.counters.connections;
+            *since = (*since).min(usage.since);
+        }
+    }
+    for (customer, sums) in counted {
+        let rows = rows_since(store, remains, &customer).await?;
+        for ((line, proxy), (sum, since)) in sums {
+            raise(store, remains, &customer, (line, proxy), sum, since, &rows).await?;
+        }
+    }
+    Ok(())
+}
+
+type Rows = Vec<(UsageKey, DayUsage)>;
+
+async fn rows_since(store: &Store, remains: &Remains, customer: &CustomerId) -> Result<Rows, StoreError> {
+    let mut rows = Vec::new();
+    let mut month = remains.created.month_start();
+    while month <= remains.alive {
+        rows.extend(store.usage(customer, &month.month()).await?);
+        month = month.next_month_start();
+    }
+    rows.retain(|(key, _)| key.session == remains.session);
+    Ok(rows)
+}
+
+async fn raise(
+    store: &Store,
+    remains: &Remains,
+    customer: &CustomerId,
+    (line, proxy): (LineLabel, ProxyId),
+    sum: Counters,
+    since: Timestamp,
+    rows: &Rows,
+) -> Result<(), StoreError> {
+    // Rows also hold counters that were folded since; only rows from this slot's time on are
+    // compared, so folded bytes may already be in them: the rows then have more, and stay.
+    let ours: Vec<_> = rows.iter().filter(|(k, _)| k.line == line && k.proxy == proxy).collect();
+    let has = |f: fn(&DayUsage) -> u64| ours.iter().map(|(_, u)| f(u)).sum::<u64>();
+    let missing = Counters {
+        ingress: sum.ingress.saturating_sub(has(|u| u.ingress)),
+        egress: sum.egress.saturating_sub(has(|u| u.egress)),
+        connections: sum.connections.saturating_sub(has(|u| u.connections)),
+    };
+    if missing == Counters::default() {
+        return Ok(());
+    }
+    let day = remains.alive.day();
+    let before = ours.iter().find(|(k, _)| k.day == day).map(|(_, u)| *u);
+    let base = before.unwrap_or(DayUsage { first_at: since, ..DayUsage::default() });
+    let usage = DayUsage {
+        seq: base.seq + 1,
+        ingress: base.ingress + missing.ingress,
+        egress: base.egress + missing.egress,
+        connections: base.connections + missing.connections,
+        first_at: base.first_at,
+        last_at: remains.alive.max(base.last_at),
+    };
+    let key = UsageKey { day, line, proxy, session: remains.session.clone() };
+    store.record_usage(customer, &key, &usage).await.map(|_| ())
+}

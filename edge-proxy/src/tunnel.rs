@@ -1,0 +1,122 @@
+//! A live tunnel or request, as others see it: who it belongs to, how to end it, why it ended.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+use tokio::sync::Notify;
+use tollgate_domain::id::{LineLabel, ProxyId};
+use tollgate_domain::time::Timestamp;
+
+use crate::account::Login;
+
+/// Why a tunnel ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum CloseReason {
+    /// Both sides finished.
+    Finished = 1,
+    /// The customer's side broke.
+    Client = 2,
+    /// The upstream's side broke.
+    Upstream = 3,
+    /// No byte for too long.
+    Idle = 4,
+    /// The quota is used up.
+    Quota = 5,
+    /// The store gave no more bytes in time.
+    Store = 6,
+    /// The customer was banned.
+    Banned = 7,
+    /// The customer was locked out.
+    Locked = 8,
+    /// The plan expired.
+    Expired = 9,
+    /// An operator closed all tunnels.
+    Kicked = 10,
+    /// The credential was rotated or removed.
+    Credential = 11,
+    /// The line was closed, or another proxy serves it.
+    Line = 12,
+    /// The edge is shutting down.
+    Drain = 13,
+    /// The customer was deleted.
+    Deleted = 14,
+}
+
+impl CloseReason {
+    /// The word in logs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Finished => "finished",
+            Self::Client => "client",
+            Self::Upstream => "upstream",
+            Self::Idle => "idle",
+            Self::Quota => "quota",
+            Self::Store => "store",
+            Self::Banned => "banned",
+            Self::Locked => "locked",
+            Self::Expired => "expired",
+            Self::Kicked => "kicked",
+            Self::Credential => "credential",
+            Self::Line => "line",
+            Self::Drain => "drain",
+            Self::Deleted => "deleted",
+        }
+    }
+
+    const KILLS: [Self; 9] = [
+        Self::Quota,
+        Self::Banned,
+        Self::Locked,
+        Self::Expired,
+        Self::Kicked,
+        Self::Credential,
+        Self::Line,
+        Self::Drain,
+        Self::Deleted,
+    ];
+}
+
+/// A live tunnel.
+pub(crate) struct Tunnel {
+    pub id: u64,
+    pub line: LineLabel,
+    pub proxy: ProxyId,
+    pub login: Arc<Login>,
+    /// The verifier that its password matched.
+    pub verifier: String,
+    pub opened_at: Timestamp,
+    killed: AtomicU8,
+    notify: Notify,
+}
+
+static IDS: AtomicU64 = AtomicU64::new(1);
+
+impl Tunnel {
+    pub fn new(line: LineLabel, proxy: ProxyId, login: Arc<Login>, verifier: String, opened_at: Timestamp) -> Self {
+        let id = IDS.fetch_add(1, Ordering::Relaxed);
+        Self { id, line, proxy, login, verifier, opened_at, killed: AtomicU8::new(0), notify: Notify::new() }
+    }
+
+    /// Ends it; the first reason counts.
+    pub fn kill(&self, reason: CloseReason) {
+        let _ = self.killed.compare_exchange(0, reason as u8, Ordering::AcqRel, Ordering::Acquire);
+        self.notify.notify_one();
+    }
+
+    fn reason(&self) -> Option<CloseReason> {
+        let n = self.killed.load(Ordering::Acquire);
+        CloseReason::KILLS.into_iter().find(|r| *r as u8 == n)
+    }
+
+    /// Waits until somebody ends it. For its own task alone.
+    pub async fn killed(&self) -> CloseReason {
+        loop {
+            if let Some(reason) = self.reason() {
+                return reason;
+            }
+            self.notify.notified().await;
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The two HTTP APIs: what customers may ask ([`customer_router`]) and what operators may
+//! ([`admin_router`]).
+//!
+//! Every answer carries `X-Correlation-Id`; every refusal is the same envelope, in the caller's
+//! language, and no internal detail leaves. Handlers are thin: stories do the work.
+//!
+//! # Layout
+//!
+//! - `envelope`: the frame around every request; refusals as answers.
+//! - `principal`: API keys, roles and scopes, checked as arguments of handlers.
+//! - `body`: JSON bodies, queries and path segments, bounded.
+//! - `idempotent`: `Idempotency-Key`.
+//! - `views`: nouns as the APIs show them.
+//! - `customer`, `admin`: one file per resource.
+
+mod admin;
+mod body;
+mod customer;
+mod envelope;
+mod idempotent;
+mod principal;
+mod views;
+
+pub use admin::admin_router;
+pub use customer::customer_router;

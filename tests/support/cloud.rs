@@ -1,0 +1,281 @@
+//! The rest of AWS as functions see it: DynamoDB (the embedded engine), Secrets Manager,
+//! EventBridge and Lambda on one loopback port for each function, which writes down who calls
+//! what on which resource.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, Weak};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, Method, StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tollgate_engine::Engine;
+use tollgate_store::Store;
+
+use crate::function::{Function, Outcome};
+use crate::template::{STACK, Template};
+
+/// What a function asked of AWS: (action, resource), as a policy would grant it.
+pub type Calls = BTreeSet<(String, String)>;
+
+/// An account with the template's tables, secrets, bus and functions.
+pub struct Cloud {
+    template: Template,
+    engine: Engine,
+    database: String,
+    key: String,
+    http: reqwest::Client,
+    secrets: Mutex<BTreeMap<String, String>>,
+    events: Mutex<Vec<Value>>,
+    calls: Mutex<BTreeMap<String, Calls>>,
+    functions: tokio::sync::Mutex<BTreeMap<String, Arc<Function>>>,
+    deferred: Mutex<Vec<(String, Value)>>,
+}
+
+impl Cloud {
+    /// An account with empty tables.
+    ///
+    /// # Panics
+    /// If a port or the engine cannot be had.
+    pub async fn start() -> Arc<Self> {
+        let engine = Engine::memory().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let database = format!("http://{}/", listener.local_addr().unwrap());
+        // Only the account's own functions know it.
+        let key = "AKIAEXAMPLE".to_owned();
+        // Ends with the runtime of the test.
+        let _ = engine.serve_with_key(listener, key.clone().into());
+        let cloud = Self {
+            template: Template::load(),
+            engine,
+            database,
+            key,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            secrets: Mutex::default(),
+            events: Mutex::default(),
+            calls: Mutex::default(),
+            functions: tokio::sync::Mutex::default(),
+            deferred: Mutex::default(),
+        };
+        cloud.store().create_tables().await.unwrap();
+        Arc::new(cloud)
+    }
+
+    /// The store of the account, past all policies: to seed it and to look.
+    #[must_use]
+    pub fn store(&self) -> Store {
+        Store::new(self.engine.client(), format!("{STACK}-"))
+    }
+
+    /// The template that this account is made of.
+    #[must_use]
+    pub fn template(&self) -> &Template {
+        &self.template
+    }
+
+    /// Gives a secret a value; `name` without the stack's prefix.
+    ///
+    /// # Panics
+    /// Never: the lock is never poisoned.
+    pub fn put_secret(&self, name: &str, value: &str) {
+        self.secrets.lock().unwrap().insert(name.to_owned(), value.to_owned());
+    }
+
+    /// The value of a secret.
+    ///
+    /// # Panics
+    /// Never: the lock is never poisoned.
+    #[must_use]
+    pub fn secret(&self, name: &str) -> Option<String> {
+        self.secrets.lock().unwrap().get(name).cloned()
+    }
+
+    /// The events that functions have sent, in order.
+    ///
+    /// # Panics
+    /// Never: the lock is never poisoned.
+    #[must_use]
+    pub fn events(&self) -> Vec<Value> {
+        self.events.lock().unwrap().clone()
+    }
+
+    /// What the function asked of AWS so far.
+    ///
+    /// # Panics
+    /// Never: the lock is never poisoned.
+    #[must_use]
+    pub fn calls(&self, binary: &str) -> Calls {
+        self.calls.lock().unwrap().get(binary).cloned().unwrap_or_default()
+    }
+
+    /// The function that runs `binary`, started cold at its first use.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub async fn function(self: &Arc<Self>, binary: &str) -> Arc<Function> {
+        let mut functions = self.functions.lock().await;
+        if let Some(function) = functions.get(binary) {
+            return Arc::clone(function);
+        }
+        let mut environment = self.template.environment();
+        environment.extend(
+            [
+                ("AWS_REGION", "eu-west-1"),
+                ("AWS_ACCESS_KEY_ID", self.key.as_str()),
+                ("AWS_SECRET_ACCESS_KEY", "EXAMPLE_SECRET"),
+                ("AWS_ENDPOINT_URL", self.front(binary).await.as_str()),
+            ]
+            .map(|(name, value)| (name.to_owned(), value.to_owned())),
+        );
+        let function = Arc::new(Function::start(binary, &environment).await);
+        functions.insert(binary.to_owned(), Arc::clone(&function));
+        function
+    }
+
+    /// Runs the asynchronous invocations that are queued, in order, and what those queue.
+    ///
+    /// # Panics
+    /// If a function cannot be started.
+    pub async fn run_deferred(self: &Arc<Self>) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        loop {
+            let work = std::mem::take(&mut *self.deferred.lock().unwrap());
+            if work.is_empty() {
+                return outcomes;
+            }
+            for (binary, payload) in work {
+                outcomes.push(self.function(&binary).await.invoke(payload).await);
+            }
+        }
+    }
+
+    /// A port for one function.
+    async fn front(self: &Arc<Self>, binary: &str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let front = Front { cloud: Arc::downgrade(self), binary: binary.to_owned() };
+        let routes = Router::new().fallback(receive).with_state(front);
+        tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+        format!("http://{address}")
+    }
+
+    fn note(&self, binary: &str, action: &str, resource: String) {
+        let mut calls = self.calls.lock().unwrap();
+        calls.entry(binary.to_owned()).or_default().insert((action.to_owned(), resource));
+    }
+
+    async fn dynamodb(&self, binary: &str, target: &str, headers: &HeaderMap, body: Bytes) -> Response {
+        let request: Value = serde_json::from_slice(&body).unwrap();
+        for (action, table) in table_calls(target.rsplit('.').next().unwrap(), &request) {
+            let table = table.strip_prefix(STACK).unwrap().trim_start_matches('-');
+            self.note(binary, &format!("dynamodb:{action}"), format!("table/{table}"));
+        }
+        let call = self.http.post(&self.database).header("x-amz-target", target);
+        let call = call.header("authorization", headers["authorization"].as_bytes()).body(body);
+        let answer = call.send().await.unwrap();
+        let status = StatusCode::from_u16(answer.status().as_u16()).unwrap();
+        let json = [("content-type", "application/x-amz-json-1.0")];
+        (status, json, answer.bytes().await.unwrap()).into_response()
+    }
+
+    fn secretsmanager(&self, binary: &str, action: &str, request: &Value) -> Response {
+        let id = request["SecretId"].as_str().unwrap();
+        let name = id.strip_prefix(STACK).unwrap().trim_start_matches('/').to_owned();
+        self.note(binary, &format!("secretsmanager:{action}"), format!("secret/{name}"));
+        let mut secrets = self.secrets.lock().unwrap();
+        let Some(value) = secrets.get_mut(&name) else {
+            return refused("ResourceNotFoundException", "Secrets Manager can't find the specified secret.");
+        };
+        match action {
+            "GetSecretValue" => {}
+            "PutSecretValue" => request["SecretString"].as_str().unwrap().clone_into(value),
+            other => return refused("InvalidAction", other),
+        }
+        let arn = format!("arn:aws:secretsmanager:eu-west-1:123456789012:secret:{id}-AbCdEf");
+        axum::Json(json!({ "ARN": arn, "Name": id, "SecretString": value, "VersionId": "1" })).into_response()
+    }
+
+    fn events_bus(&self, binary: &str, request: &Value) -> Response {
+        let entries = request["Entries"].as_array().unwrap();
+        let mut events = self.events.lock().unwrap();
+        for entry in entries {
+            let bus = entry["EventBusName"].as_str().unwrap();
+            self.note(binary, "events:PutEvents", format!("bus/{}", bus.strip_prefix(STACK).unwrap()));
+            events.push(entry.clone());
+        }
+        let ids: Vec<_> = (1..=entries.len()).map(|n| json!({ "EventId": format!("{n}") })).collect();
+        axum::Json(json!({ "FailedEntryCount": 0, "Entries": ids })).into_response()
+    }
+
+    fn invoke(&self, binary: &str, function: &str, body: &Bytes) -> Response {
+        let target = function.strip_prefix(STACK).unwrap().trim_start_matches('-').to_owned();
+        self.note(binary, "lambda:InvokeFunction", format!("function/{target}"));
+        self.deferred.lock().unwrap().push((target, serde_json::from_slice(body).unwrap()));
+        StatusCode::ACCEPTED.into_response()
+    }
+}
+
+#[derive(Clone)]
+struct Front {
+    cloud: Weak<Cloud>,
+    binary: String,
+}
+
+async fn receive(State(front): State<Front>, method: Method, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
+    let Some(cloud) = front.cloud.upgrade() else {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    };
+    let target = headers.get("x-amz-target").and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if let Some(action) = target.strip_prefix("secretsmanager.") {
+        return cloud.secretsmanager(&front.binary, action, &serde_json::from_slice(&body).unwrap());
+    }
+    if target == "AWSEvents.PutEvents" {
+        return cloud.events_bus(&front.binary, &serde_json::from_slice(&body).unwrap());
+    }
+    if target.starts_with("DynamoDB_") {
+        return cloud.dynamodb(&front.binary, target, &headers, body).await;
+    }
+    let function = uri.path().strip_prefix("/2015-03-31/functions/").and_then(|p| p.strip_suffix("/invocations"));
+    match function {
+        Some(function) if method == Method::POST && headers["x-amz-invocation-type"] == "Event" => {
+            cloud.invoke(&front.binary, function, &body)
+        }
+        _ => {
+            // Seen by the policy test as a call that nothing grants.
+            cloud.note(&front.binary, &format!("unknown:{method}"), format!("{uri} {target}"));
+            StatusCode::NOT_IMPLEMENTED.into_response()
+        }
+    }
+}
+
+fn refused(code: &str, message: &str) -> Response {
+    (StatusCode::BAD_REQUEST, axum::Json(json!({ "__type": code, "message": message }))).into_response()
+}
+
+/// The actions that IAM checks for a request, each with its table: a transaction needs those of
+/// its parts.
+fn table_calls(operation: &str, request: &Value) -> Vec<(String, String)> {
+    let text = |v: &Value| v.as_str().expect("a table name").to_owned();
+    match operation {
+        "TransactWriteItems" => {
+            let parts = request["TransactItems"].as_array().unwrap().iter().flat_map(|i| i.as_object().unwrap());
+            let action = |part: &str| match part {
+                "ConditionCheck" => "ConditionCheckItem".to_owned(),
+                other => format!("{other}Item"),
+            };
+            parts.map(|(part, fields)| (action(part), text(&fields["TableName"]))).collect()
+        }
+        "TransactGetItems" => {
+            let parts = request["TransactItems"].as_array().unwrap().iter();
+            parts.map(|i| ("GetItem".to_owned(), text(&i["Get"]["TableName"]))).collect()
+        }
+        "BatchGetItem" | "BatchWriteItem" => {
+            let tables = request["RequestItems"].as_object().unwrap().keys();
+            tables.map(|t| (operation.to_owned(), t.clone())).collect()
+        }
+        _ => vec![(operation.to_owned(), text(&request["TableName"]))],
+    }
+}

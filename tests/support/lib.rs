@@ -1,0 +1,17 @@
+//! Support for the end-to-end tests.
+//!
+//! # Layout
+//!
+//! - [`workspace`]: where the repository, its sources and its built binaries are.
+//! - [`template`]: `template.yaml` as data, and what its policies grant.
+//! - [`function`]: a built function under Lambda's Runtime API.
+//! - [`cloud`]: the rest of AWS as functions see it; writes down who calls what.
+//! - [`payload`]: the events that AWS sends to functions.
+
+#![allow(clippy::panic, clippy::unwrap_used)] // all of this runs in tests: to fail is to tell
+
+pub mod cloud;
+pub mod function;
+pub mod payload;
+pub mod template;
+pub mod workspace;
