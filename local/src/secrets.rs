@@ -45,7 +45,7 @@ impl SecretsFile {
     /// A file that cannot be read, understood or written, or no randomness.
     pub fn open(
         dir: &DataDir,
-        names: &[(&str, &str)],
+        names: &[(String, &str)],
         lent: BTreeMap<String, SecretString>,
     ) -> Result<Self, Failure> {
         let path = dir.join(FILE);
@@ -62,8 +62,8 @@ impl SecretsFile {
         }
         let before = kept.len();
         for (name, prefix) in names {
-            if !kept.contains_key(*name) {
-                kept.insert((*name).to_owned(), random(prefix)?);
+            if !kept.contains_key(name) {
+                kept.insert(name.clone(), random(prefix)?);
             }
         }
         let changed = kept.len() != before;
@@ -158,20 +158,22 @@ mod tests {
 
     use super::*;
 
-    const NAMES: [(&str, &str); 2] = [(MASTER, ""), (ADMIN_KEY, "tga_")];
+    fn names() -> [(String, &'static str); 2] {
+        [(MASTER.to_owned(), ""), (ADMIN_KEY.to_owned(), "tga_")]
+    }
 
     #[tokio::test]
     async fn secrets_are_made_once_and_kept_for_their_owner_only() {
         let temp = tempfile::tempdir().unwrap();
         let dir = DataDir::open(temp.path(), false).unwrap();
-        let first = SecretsFile::open(&dir, &NAMES, BTreeMap::new()).unwrap();
+        let first = SecretsFile::open(&dir, &names(), BTreeMap::new()).unwrap();
         let admin = first.need(ADMIN_KEY).unwrap();
         assert!(admin.expose_secret().starts_with("tga_") && admin.expose_secret().len() == 4 + 2 * RANDOM);
         assert!(first.need("brd/gateway").is_err());
         first.put("brd/gateway", "pw".to_owned().into()).await.unwrap();
 
         let lent = BTreeMap::from([("real/management".to_owned(), SecretString::from("lent".to_owned()))]);
-        let second = SecretsFile::open(&dir, &NAMES, lent).unwrap();
+        let second = SecretsFile::open(&dir, &names(), lent).unwrap();
         assert_eq!(second.need(ADMIN_KEY).unwrap().expose_secret(), admin.expose_secret());
         assert_eq!(second.get("brd/gateway").await.unwrap().expose_secret(), "pw");
         assert_eq!(second.get("real/management").await.unwrap().expose_secret(), "lent");
@@ -189,7 +191,7 @@ mod tests {
         let temp = tempfile::tempdir().unwrap();
         let dir = DataDir::open(temp.path(), false).unwrap();
         std::fs::write(dir.join(FILE), r#"{"keys/admin": hush"#).unwrap();
-        let wrong = SecretsFile::open(&dir, &NAMES, BTreeMap::new()).unwrap_err().to_string();
+        let wrong = SecretsFile::open(&dir, &names(), BTreeMap::new()).unwrap_err().to_string();
         assert!(wrong.contains("secrets.json") && wrong.contains("--reset") && !wrong.contains("hush"), "{wrong}");
     }
 }

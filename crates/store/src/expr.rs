@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::{
-    AttributeValue, ConditionCheck, Delete, Put, ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem,
-    Update,
+    AttributeValue, Delete, Put, ReturnValuesOnConditionCheckFailure as OnFailure, TransactWriteItem, Update,
 };
 
 use crate::error::Failure;
@@ -20,7 +19,6 @@ enum Verb {
     Put(Item),
     Update(String),
     Delete,
-    Check,
 }
 
 /// One conditional write on one item.
@@ -49,11 +47,6 @@ impl Write {
 
     pub fn delete(key: Key) -> Self {
         Self::of(key, Verb::Delete)
-    }
-
-    /// Only checks the condition (inside transactions).
-    pub fn check(key: Key) -> Self {
-        Self::of(key, Verb::Check)
     }
 
     pub fn when(mut self, condition: impl Into<String>) -> Self {
@@ -121,17 +114,6 @@ impl Write {
                     .build()
                     .map_err(built)?,
             ),
-            Verb::Check => item.condition_check(
-                ConditionCheck::builder()
-                    .table_name(table)
-                    .set_key(Some(self.key.attributes()))
-                    .condition_expression(self.condition.unwrap_or_else(|| PRESENT.to_owned()))
-                    .set_expression_attribute_names(names)
-                    .set_expression_attribute_values(values)
-                    .return_values_on_condition_check_failure(OnFailure::AllOld)
-                    .build()
-                    .map_err(built)?,
-            ),
         }
         .build())
     }
@@ -186,7 +168,6 @@ impl Write {
                     .await?;
                 Ok(None)
             }
-            Verb::Check => Err(Failure::Store(StoreError::Unavailable("a check needs a transaction".to_owned()))),
         }
     }
 }

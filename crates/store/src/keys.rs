@@ -179,11 +179,6 @@ pub(crate) fn fallback(country: Country) -> Key {
     Key::new(Table::Inventory, "FALLBACK", country.as_str())
 }
 
-/// A lease on a job that must not run twice at once.
-pub(crate) fn job(name: &str) -> Key {
-    Key::new(Table::Inventory, format!("JOB#{name}"), "LEASE")
-}
-
 // === usage ===
 
 pub(crate) fn allowance(customer: &CustomerId, bucket: &Bucket) -> Key {
