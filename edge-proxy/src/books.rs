@@ -56,8 +56,11 @@ struct Held {
 #[derive(Default)]
 struct Row {
     usage: DayUsage,
-    dirty: bool,
+    unconfirmed: bool,
 }
+
+/// Day, line, proxy.
+type RowKey = (String, LineLabel, ProxyId);
 
 /// See the module.
 pub(crate) struct Books {
@@ -66,7 +69,10 @@ pub(crate) struct Books {
     buckets: Vec<(Bucket, Allowance)>,
     looked: Option<Instant>,
     held: Vec<Held>,
-    rows: HashMap<(String, LineLabel, ProxyId), Row>,
+    rows: HashMap<RowKey, Row>,
+    /// Sequence of the latest writes of rows: grows over all rows of the session.
+    row_seq: u64,
+    loaded: bool,
     /// What each journal counter said when it was last added to its row, and for how many
     /// settlements it has said so.
     seen: HashMap<UsageId, (Counters, u32)>,
@@ -83,6 +89,8 @@ impl Books {
             looked: None,
             held: Vec::new(),
             rows: HashMap::new(),
+            row_seq: 0,
+            loaded: false,
             seen: HashMap::new(),
             desired: LEASE_FIRST,
             took: None,
@@ -326,7 +334,8 @@ impl Books {
                 self.begin_closing(n);
             }
         }
-        sound &= self.check(Self::finish_closing(self).await, "close_lease");
+        let closed = self.finish_closing().await;
+        sound &= self.check(closed, "close_lease");
         for n in 0..self.held.len() {
             let h = &self.held[n];
             if h.closing || h.seq == 0 || self.account.moved(&self.core.journal, &h.lease) <= h.settled {
@@ -352,9 +361,29 @@ impl Books {
         sound
     }
 
-    /// Adds what the journal counters gained to today's rows.
+    /// Rows of today that an earlier use of the account in this session wrote.
+    async fn load_rows(&mut self) -> Result<(), StoreError> {
+        if self.loaded {
+            return Ok(());
+        }
+        let today = self.core.clock.now();
+        for (key, usage) in self.core.store.usage(&self.account.id, &today.month()).await? {
+            if key.session == self.core.session {
+                self.row_seq = self.row_seq.max(usage.seq);
+                if key.day == today.day() {
+                    self.rows.insert((key.day, key.line, key.proxy), Row { usage, unconfirmed: false });
+                }
+            }
+        }
+        self.loaded = true;
+        Ok(())
+    }
+
+    /// Adds what the journal counters gained to today's rows, and notes in the journal that they
+    /// do. Only once all rows are confirmed: the journal remembers one write.
     fn collect(&mut self) {
         let now = self.core.clock.now();
+        self.row_seq += 1;
         for (id, slot) in self.account.usages() {
             let counters = self.core.journal.counters(slot.slot);
             let (before, still) = self.seen.get(&id).copied().unwrap_or_default();
@@ -362,47 +391,58 @@ impl Books {
                 self.seen.insert(id, (counters, still.saturating_add(1)));
                 continue;
             }
+            self.core.journal.sending(slot.slot, self.row_seq, counters);
             let row = self.rows.entry((now.day(), id.line.clone(), id.proxy.clone())).or_default();
+            let more = counters.since(before);
             if row.usage.first_at == Timestamp::default() {
                 row.usage.first_at = now;
             }
             row.usage.last_at = now;
-            row.usage.ingress += counters.ingress.saturating_sub(before.ingress);
-            row.usage.egress += counters.egress.saturating_sub(before.egress);
-            row.usage.connections += counters.connections.saturating_sub(before.connections);
-            row.dirty = true;
+            row.usage.seq = self.row_seq;
+            row.usage.ingress += more.ingress;
+            row.usage.egress += more.egress;
+            row.usage.connections += more.connections;
+            row.unconfirmed = true;
             self.seen.insert(id, (counters, 0));
         }
     }
 
     async fn write_rows(&mut self) -> bool {
+        let loaded = self.load_rows().await;
+        if !self.check(loaded, "usage") || !self.confirm_rows().await {
+            return false;
+        }
         self.collect();
-        let dirty: Vec<_> = self.rows.iter().filter(|(_, r)| r.dirty).map(|(k, _)| k.clone()).collect();
+        let sound = self.confirm_rows().await;
+        // Days that are over are written for good.
+        let today = self.core.clock.now().day();
+        self.rows.retain(|(day, ..), r| r.unconfirmed || *day >= today);
+        sound
+    }
+
+    /// Writes the rows that the store may not have, as they were when last tried.
+    async fn confirm_rows(&mut self) -> bool {
+        let due: Vec<RowKey> = self.rows.iter().filter(|(_, r)| r.unconfirmed).map(|(k, _)| k.clone()).collect();
         let mut sound = true;
-        for key in dirty {
-            let Some(row) = self.rows.get_mut(&key) else { continue };
-            row.usage.seq += 1;
-            let usage = row.usage;
+        for key in due {
+            let Some(usage) = self.rows.get(&key).map(|r| r.usage) else { continue };
             let (day, line, proxy) = key.clone();
             let at = UsageKey { day, line, proxy, session: self.core.session.clone() };
             match self.core.store.record_usage(&self.account.id, &at, &usage).await {
                 Ok(_) => {
                     if let Some(row) = self.rows.get_mut(&key) {
-                        row.dirty = false;
+                        row.unconfirmed = false;
                     }
                 }
                 Err(e) => sound &= self.check(Err(e), "record_usage"),
             }
         }
-        // Days that are over are written for good.
-        let today = self.core.clock.now().day();
-        self.rows.retain(|(day, ..), r| r.dirty || *day >= today);
         sound
     }
 
     /// Folds counters that have been at rest, and written, for a while.
     fn fold(&mut self) {
-        if self.rows.values().any(|r| r.dirty) {
+        if self.rows.values().any(|r| r.unconfirmed) {
             return;
         }
         let journal = &self.core.journal;

@@ -10,7 +10,7 @@ use tollgate_store::allowance::{Close, Closing, Rostered};
 use tollgate_store::usage::{DayUsage, UsageKey};
 use tollgate_store::{Store, StoreError};
 
-use crate::journal::{Counters, LeaseLeft, Remains};
+use crate::journal::{Counters, LeaseLeft, Remains, UsageLeft};
 
 /// What was settled of one life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,22 +73,17 @@ async fn close(
 /// Raises the rows of the old session to what the journal counted. What no row has yet goes to
 /// the day of the last checkpoint.
 async fn write_rows(store: &Store, remains: &Remains) -> Result<(), StoreError> {
-    let mut counted: BTreeMap<CustomerId, BTreeMap<(LineLabel, ProxyId), (Counters, Timestamp)>> = BTreeMap::new();
+    let mut counted: BTreeMap<&CustomerId, BTreeMap<(LineLabel, ProxyId), Vec<&UsageLeft>>> = BTreeMap::new();
     for lease in &remains.leases {
         for usage in &lease.usages {
-            let rows = counted.entry(lease.customer.clone()).or_default();
-            let (sum, since) =
-                rows.entry((usage.line.clone(), usage.proxy.clone())).or_insert((Counters::default(), usage.since));
-            sum.ingress += usage.counters.ingress;
-            sum.egress += usage.counters.egress;
-            sum.connections += usage.counters.connections;
-            *since = (*since).min(usage.since);
+            let slots = counted.entry(&lease.customer).or_default();
+            slots.entry((usage.line.clone(), usage.proxy.clone())).or_default().push(usage);
         }
     }
-    for (customer, sums) in counted {
-        let rows = rows_since(store, remains, &customer).await?;
-        for ((line, proxy), (sum, since)) in sums {
-            raise(store, remains, &customer, (line, proxy), sum, since, &rows).await?;
+    for (customer, by_line) in counted {
+        let rows = rows_of(store, remains, customer).await?;
+        for ((line, proxy), slots) in by_line {
+            raise(store, remains, customer, (line, proxy), &slots, &rows).await?;
         }
     }
     Ok(())
@@ -96,7 +91,7 @@ async fn write_rows(store: &Store, remains: &Remains) -> Result<(), StoreError> 
 
 type Rows = Vec<(UsageKey, DayUsage)>;
 
-async fn rows_since(store: &Store, remains: &Remains, customer: &CustomerId) -> Result<Rows, StoreError> {
+async fn rows_of(store: &Store, remains: &Remains, customer: &CustomerId) -> Result<Rows, StoreError> {
     let mut rows = Vec::new();
     let mut month = remains.created.month_start();
     while month <= remains.alive {
@@ -112,27 +107,31 @@ async fn raise(
     remains: &Remains,
     customer: &CustomerId,
     (line, proxy): (LineLabel, ProxyId),
-    sum: Counters,
-    since: Timestamp,
+    slots: &[&UsageLeft],
     rows: &Rows,
 ) -> Result<(), StoreError> {
-    // Rows also hold counters that were folded since; only rows from this slot's time on are
-    // compared, so folded bytes may already be in them: the rows then have more, and stay.
     let ours: Vec<_> = rows.iter().filter(|(k, _)| k.line == line && k.proxy == proxy).collect();
-    let has = |f: fn(&DayUsage) -> u64| ours.iter().map(|(_, u)| f(u)).sum::<u64>();
-    let missing = Counters {
-        ingress: sum.ingress.saturating_sub(has(|u| u.ingress)),
-        egress: sum.egress.saturating_sub(has(|u| u.egress)),
-        connections: sum.connections.saturating_sub(has(|u| u.connections)),
-    };
+    let stored = ours.iter().map(|(_, u)| u.seq).max().unwrap_or(0);
+    let mut missing = Counters::default();
+    for slot in slots {
+        let more = slot.counters.since(slot.recorded(stored));
+        missing.ingress += more.ingress;
+        missing.egress += more.egress;
+        missing.connections += more.connections;
+    }
     if missing == Counters::default() {
         return Ok(());
     }
+    let seq = stored + 1;
+    for slot in slots {
+        remains.sending(slot, stored, seq);
+    }
     let day = remains.alive.day();
+    let first_at = slots.iter().map(|s| s.since).min().unwrap_or(remains.created);
     let before = ours.iter().find(|(k, _)| k.day == day).map(|(_, u)| *u);
-    let base = before.unwrap_or(DayUsage { first_at: since, ..DayUsage::default() });
+    let base = before.unwrap_or(DayUsage { first_at, ..DayUsage::default() });
     let usage = DayUsage {
-        seq: base.seq + 1,
+        seq,
         ingress: base.ingress + missing.ingress,
         egress: base.egress + missing.egress,
         connections: base.connections + missing.connections,

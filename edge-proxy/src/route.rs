@@ -72,7 +72,6 @@ pub(crate) async fn find(
                     Some(_) => Hold::Minutes(spec.life_min.unwrap_or(LIFE_DEFAULT_MIN)),
                     None => Hold::Tunnels,
                 },
-                session: spec.session.is_some(),
                 correlation_id: correlation_id.to_owned(),
             };
             core.on_control(fetch(Arc::clone(core), Arc::clone(line), ask)).await?

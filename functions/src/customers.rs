@@ -16,6 +16,7 @@ use tollgate_store::StoreError;
 use tollgate_store::credential::Rotated;
 use tollgate_store::customer::{Changed, Created};
 
+use crate::create_budgets::ensure_budgets;
 use crate::outcome::{secret, store};
 use crate::passwords::Passwords;
 use crate::platform::Platform;
@@ -91,7 +92,7 @@ pub async fn create(platform: &Platform, by: &By, new: NewCustomer) -> Result<(C
             Created::UserTaken => return Err(Refusal::new(Code::Conflict, "this user name is taken")),
             Created::IdTaken => earlier(platform, customer, credential).await?,
         };
-    create_budgets(platform, &customer).await?;
+    ensure_budgets(platform, &customer).await.map_err(store)?;
     by.record(platform, "customer.create", &target(&customer.id), NOTHING, Some(&customer)).await?;
     platform.emit("customer.created", json!({ "customer": customer.id, "plan": customer.plan })).await;
     Ok((customer, Shown { credential, password }))
@@ -202,7 +203,7 @@ pub async fn set_plan(
 ) -> Result<Customer, Refusal> {
     let plan = plan(platform, code, ver).await?;
     let customer = change(platform, by, id, "plan", platform.store.set_plan(id, &plan, by.at)).await?;
-    create_budgets(platform, &customer).await?;
+    ensure_budgets(platform, &customer).await.map_err(store)?;
     Ok(customer)
 }
 
@@ -325,9 +326,4 @@ pub fn blocked(customer: &Customer, now: Timestamp) -> Option<Refusal> {
         Standing::Expired { at } => Refusal::new(Code::PlanExpired, format!("the plan ended {at}")),
         Standing::Banned | Standing::Deleted => Refusal::new(Code::Banned, "this customer is banned"),
     })
-}
-
-async fn create_budgets(platform: &Platform, customer: &Customer) -> Result<(), Refusal> {
-    let _ = (platform, customer);
-    Ok(())
 }

@@ -8,7 +8,8 @@ use axum::Router;
 use axum::extract::{ConnectInfo, Request};
 use lambda_http::RequestExt;
 use lambda_http::request::RequestContext;
-use lambda_runtime::{Error, LambdaEvent, service_fn};
+pub use lambda_runtime::Error;
+use lambda_runtime::{LambdaEvent, service_fn};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -21,7 +22,7 @@ use crate::platform::Platform;
 /// # Errors
 /// If the runtime cannot be reached.
 pub async fn serve_http(router: Router) -> Result<(), Error> {
-    lambda_http::run(router.layer(axum::middleware::map_request(with_caller))).await
+    Box::pin(lambda_http::run(router.layer(axum::middleware::map_request(with_caller)))).await
 }
 
 async fn with_caller(mut request: Request) -> Request {
@@ -52,9 +53,10 @@ where
     let answer = move |event: LambdaEvent<Value>| async move {
         // What cannot be read is a failed invocation, with the reason: nobody answers nonsense.
         let event: E = serde_json::from_value(event.payload)?;
-        story(Arc::clone(platform), event).await
+        // Stories are deep: boxed, they do not make every caller's future as large as they are.
+        Box::pin(story(Arc::clone(platform), event)).await
     };
-    lambda_runtime::run(service_fn(answer)).await
+    Box::pin(lambda_runtime::run(service_fn(answer))).await
 }
 
 /// What a schedule sends.

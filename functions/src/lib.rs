@@ -5,16 +5,23 @@
 //! - [`platform`]: the ports that stories stand on.
 //! - [`assign`], [`close_line`], [`release_idle`], [`reconcile`], [`create_budgets`],
 //!   [`metrics`]: the stories.
+//! - [`customers`], [`passwords`], [`trail`]: customers, their credentials, who did what to them.
+//! - [`api`]: the HTTP APIs of customers and of operators.
 //! - [`lambda`], [`wiring`], [`markets`]: what joins them to AWS and to providers.
 
+pub mod api;
 pub mod assign;
 pub mod close_line;
 pub mod create_budgets;
+pub mod customers;
 pub mod lambda;
 pub mod markets;
 pub mod metrics;
+mod outcome;
+pub mod passwords;
 pub mod platform;
 mod random;
 pub mod reconcile;
 pub mod release_idle;
+pub mod trail;
 pub mod wiring;

@@ -32,7 +32,8 @@ pub async fn start() -> Result<Arc<Platform>, MissingSetting> {
     let settings = Settings::read(|name| std::env::var(name).ok())?;
     let timeouts =
         TimeoutConfig::builder().connect_timeout(CONNECT).operation_attempt_timeout(ATTEMPT).operation_timeout(CALL);
-    let config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts.build()).load().await;
+    let defaults = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts.build());
+    let config = Box::pin(defaults.load()).await;
     Ok(Arc::new(platform(&config, settings)))
 }
 

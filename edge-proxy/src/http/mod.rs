@@ -7,5 +7,5 @@ pub(crate) mod refusal;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use framing::{Body, Chunked};
+pub(crate) use framing::Body;
 pub(crate) use head::{RequestHead, ResponseHead};

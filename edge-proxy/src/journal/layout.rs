@@ -1,7 +1,7 @@
 //! Where things are in a journal, in words of eight bytes.
 //!
 //! ```text
-//! header 512 | op slots, 8 per worker | lease slots, 32 each | usage slots, 32 each
+//! header 512 | op slots, 8 per worker | lease slots, 32 each | usage slots, 48 each
 //! ```
 
 /// `TGJRNL01` in memory order.
@@ -11,6 +11,7 @@ pub(super) const VERSION: u64 = 1;
 pub(super) const HEADER: usize = 512;
 pub(super) const OP: usize = 8;
 pub(super) const SLOT: usize = 32;
+pub(super) const USAGE: usize = 48;
 
 /// Header words.
 pub(super) mod header {
@@ -76,6 +77,11 @@ pub(super) mod usage {
     pub const PROXY: usize = 16;
     pub const PROXY_WORDS: usize = 14;
     pub const CHECKSUM: usize = 30;
+    /// What the last confirmed write of the daily row included: three counters.
+    pub const CONFIRMED: usize = 32;
+    /// What the latest write of the daily row includes, and its sequence.
+    pub const SENT: usize = 36;
+    pub const SENT_SEQ: usize = 39;
 }
 
 /// Where a part begins.
@@ -97,7 +103,7 @@ impl Layout {
     }
 
     pub fn usage(&self, slot: usize) -> usize {
-        self.lease(self.leases) + slot * SLOT
+        self.lease(self.leases) + slot * USAGE
     }
 
     pub fn words(&self) -> usize {

@@ -60,6 +60,15 @@ impl Counters {
     pub fn bytes(&self) -> u64 {
         self.ingress.saturating_add(self.egress)
     }
+
+    /// What was counted since `before`.
+    pub fn since(&self, before: Self) -> Self {
+        Self {
+            ingress: self.ingress.saturating_sub(before.ingress),
+            egress: self.egress.saturating_sub(before.egress),
+            connections: self.connections.saturating_sub(before.connections),
+        }
+    }
 }
 
 /// The journal of this life.
@@ -113,9 +122,8 @@ impl Journal {
         let slot = self.free().usages.pop()?;
         let at = self.layout.usage(slot);
         let identity = [lease as u64, worker as u64, now.as_millis()];
-        for word in [u::INGRESS, u::EGRESS, u::CONNECTIONS] {
-            self.store(at + word, 0);
-        }
+        self.write(at + u::INGRESS, &[0; 3]);
+        self.write(at + u::CONFIRMED, &[0; 8]);
         self.write(at + u::LEASE, &identity);
         self.write(at + u::LINE, &line);
         self.write(at + u::PROXY, &proxy);
@@ -154,6 +162,15 @@ impl Journal {
             egress: self.load(at + layout::usage::EGRESS),
             connections: self.load(at + layout::usage::CONNECTIONS),
         }
+    }
+
+    /// Notes that a write of the daily row with sequence `seq` is about to include `counters` of
+    /// a usage slot. The write before it must have been confirmed.
+    pub fn sending(&self, slot: usize, seq: u64, counters: Counters) {
+        use layout::usage as u;
+        let at = self.layout.usage(slot);
+        let before: Vec<u64> = (0..3).map(|w| self.load(at + u::SENT + w)).collect();
+        mark(&self.map, at, &before, seq, counters);
     }
 
     /// One more tunnel or request on a usage slot.
@@ -230,4 +247,19 @@ impl Journal {
             self.store(at + n, *w);
         }
     }
+}
+
+/// Sets what a slot's daily row is known to include, and what the next write will. At every
+/// instant one of the two is whole: a sequence that nobody reaches stands while the other changes.
+fn mark(map: &Map, at: usize, confirmed: &[u64], seq: u64, sent: Counters) {
+    use layout::usage as u;
+    let store = |w: usize, v: u64| map.word(at + w).store(v, Ordering::Release);
+    for (n, v) in confirmed.iter().enumerate() {
+        store(u::CONFIRMED + n, *v);
+    }
+    store(u::SENT_SEQ, u64::MAX);
+    for (n, v) in [sent.ingress, sent.egress, sent.connections].into_iter().enumerate() {
+        store(u::SENT + n, v);
+    }
+    store(u::SENT_SEQ, seq);
 }

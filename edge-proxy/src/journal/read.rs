@@ -11,10 +11,9 @@ use tollgate_domain::time::Timestamp;
 
 use super::layout::{Layout, checksum, header, lease, op, redo, unpack, usage};
 use super::map::Map;
-use super::{Counters, JournalError};
+use super::{Counters, JournalError, mark};
 
 /// The journal of a life that is over.
-#[derive(Debug)]
 pub(crate) struct Remains {
     pub session: EdgeSession,
     /// When the life began.
@@ -24,8 +23,16 @@ pub(crate) struct Remains {
     /// What it held.
     pub leases: Vec<LeaseLeft>,
     path: PathBuf,
+    map: Map,
+    layout: Layout,
     /// Holds the lock until the remains are settled.
     _file: File,
+}
+
+impl std::fmt::Debug for Remains {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Remains").field("session", &self.session).field("leases", &self.leases).finish_non_exhaustive()
+    }
 }
 
 /// One lease of it.
@@ -47,6 +54,17 @@ pub(crate) struct UsageLeft {
     pub proxy: ProxyId,
     pub since: Timestamp,
     pub counters: Counters,
+    slot: usize,
+    confirmed: Counters,
+    sent: Counters,
+    sent_seq: u64,
+}
+
+impl UsageLeft {
+    /// What the daily rows include of it, if the latest of them has sequence `stored`.
+    pub fn recorded(&self, stored: u64) -> Counters {
+        if stored >= self.sent_seq { self.sent } else { self.confirmed }
+    }
 }
 
 impl LeaseLeft {
@@ -69,7 +87,15 @@ impl Remains {
         reader.redo();
         let leases = reader.leases().map_err(|why| JournalError::Broken { path: path.clone(), why })?;
         let alive = Timestamp::from_millis(reader.load(header::ALIVE)).max(created);
-        Ok(Self { session, created, alive, leases, path, _file: file })
+        Ok(Self { session, created, alive, leases, path, map, layout, _file: file })
+    }
+
+    /// Notes that a write of the daily row with sequence `seq` is about to include all that
+    /// `usage` counted, where the latest row stored has sequence `stored`.
+    pub fn sending(&self, usage: &UsageLeft, stored: u64, seq: u64) {
+        let c = usage.recorded(stored);
+        let at = self.layout.usage(usage.slot);
+        mark(&self.map, at, &[c.ingress, c.egress, c.connections], seq, usage.counters);
     }
 
     /// Deletes the file: all it says is in the store.
@@ -153,15 +179,25 @@ impl Reader<'_> {
         let identity = self.words(at + usage::LEASE, usage::CHECKSUM - usage::LEASE);
         let parse = || {
             let lease = self.index(at + usage::LEASE, self.layout.leases)?;
-            let counters = Counters {
-                ingress: self.load(at + usage::INGRESS),
-                egress: self.load(at + usage::EGRESS),
-                connections: self.load(at + usage::CONNECTIONS),
+            let three = |from: usize| Counters {
+                ingress: self.load(at + from),
+                egress: self.load(at + from + 1),
+                connections: self.load(at + from + 2),
             };
             let line = self.text(at + usage::LINE, usage::LINE_WORDS)?.parse().ok()?;
             let proxy = self.text(at + usage::PROXY, usage::PROXY_WORDS)?.parse().ok()?;
             let since = Timestamp::from_millis(self.load(at + usage::SINCE));
-            Some((lease, UsageLeft { line, proxy, since, counters }))
+            let left = UsageLeft {
+                line,
+                proxy,
+                since,
+                slot,
+                counters: three(usage::INGRESS),
+                confirmed: three(usage::CONFIRMED),
+                sent: three(usage::SENT),
+                sent_seq: self.load(at + usage::SENT_SEQ),
+            };
+            Some((lease, left))
         };
         let sound = checksum(identity) == self.load(at + usage::CHECKSUM);
         sound.then(parse).flatten().map(Some).ok_or_else(|| format!("usage slot {slot} does not add up"))

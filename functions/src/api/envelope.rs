@@ -36,6 +36,12 @@ impl From<Refusal> for Refused {
     }
 }
 
+impl From<Refused> for Refusal {
+    fn from(r: Refused) -> Self {
+        r.0
+    }
+}
+
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let mut answer = status(self.0.code).into_response();

@@ -132,7 +132,7 @@ pub(super) async fn close(
     let key = LineKey { customer: caller.customer.id.clone(), label };
     let line = platform.store.line(&key).await.map_err(store)?.ok_or_else(no_line)?;
     if line.state == LineState::Open {
-        Box::pin(close_line(&platform, &key, "api")).await?;
+        Box::pin(close_line(&platform, &key, "api")).await.map_err(store)?;
         caller.by.record(&platform, "line.close", &format!("line:{key}"), NOTHING, NOTHING).await?;
     }
     Ok(Json(json!({ "line": key.label, "closed": true })))

@@ -1,0 +1,85 @@
+//! The admin listener, on loopback: `/healthz`, `/readyz`, `/metrics`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+
+use crate::core::Core;
+use crate::http::{RequestHead, head};
+use crate::relay::{finish, read_some, write_all};
+
+/// Connections at a time.
+const MAX_CONNECTIONS: usize = 64;
+/// Time for one request and its answer.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// A feed that was not read for this long makes the edge not ready.
+const FEED_LAG_MS: u64 = 15_000;
+
+pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener) {
+    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    while let Ok(permit) = Arc::clone(&permits).acquire_owned().await {
+        let Ok((stream, _)) = listener.accept().await else {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            continue;
+        };
+        let core = Arc::clone(&core);
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(PATIENCE, answer(&core, &stream)).await;
+            drop(permit);
+        });
+    }
+}
+
+async fn answer(core: &Core, stream: &TcpStream) {
+    let mut buf = Vec::new();
+    let path = loop {
+        match head::complete(&buf) {
+            Ok(Some(n)) => match RequestHead::parse(&buf[..n]) {
+                Ok(head) if head.method == "GET" => break head.target,
+                _ => return,
+            },
+            Ok(None) => {}
+            Err(_) => return,
+        }
+        if !matches!(read_some(stream, &mut buf).await, Ok(1..)) {
+            return;
+        }
+    };
+    let (status, body) = match path.as_str() {
+        "/healthz" => ("200 OK", "ok\n".to_owned()),
+        "/readyz" => ready(core),
+        "/metrics" => ("200 OK", metrics(core)),
+        _ => ("404 Not Found", "not found\n".to_owned()),
+    };
+    let length = body.len();
+    let text = format!(
+        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {length}\r\n\
+         Connection: close\r\n\r\n{body}"
+    );
+    let _ = write_all(stream, text.as_bytes()).await;
+    finish(stream);
+}
+
+fn ready(core: &Core) -> (&'static str, String) {
+    let lag = core.metrics.feed_lag_ms.load(std::sync::atomic::Ordering::Relaxed);
+    if core.draining() {
+        ("503 Service Unavailable", "draining\n".to_owned())
+    } else if lag > FEED_LAG_MS {
+        ("503 Service Unavailable", format!("the feed was last read {lag} ms ago\n"))
+    } else {
+        ("200 OK", "ready\n".to_owned())
+    }
+}
+
+fn metrics(core: &Core) -> String {
+    let accounts = core.directory.accounts();
+    let (leases, usages) = core.journal.depth();
+    core.metrics.render(&[
+        ("active_customers", accounts.len() as u64),
+        ("lease_left_bytes", accounts.iter().map(|a| a.ledger.left()).sum()),
+        ("journal_lease_slots", leases as u64),
+        ("journal_usage_slots", usages as u64),
+    ])
+}

@@ -1,0 +1,378 @@
+//! One running edge: started, watched, drained.
+
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tollgate_domain::id::{CustomerId, EdgeSession};
+use tollgate_domain::refusal::Code;
+use tollgate_store::StoreError;
+use tollgate_store::edge::Heartbeat;
+
+use crate::account::Account;
+use crate::books::Order;
+use crate::config::EdgeConfig;
+use crate::core::Core;
+use crate::deps::EdgeDeps;
+use crate::journal::{self, Journal, JournalError};
+use crate::tunnel::CloseReason;
+use crate::worker::Crew;
+use crate::{admin, feed, recovery};
+
+/// How often a condition of draining is looked at.
+const LOOK: Duration = Duration::from_millis(10);
+/// Time for closing leases and for what is said of lines, once tunnels have ended.
+const CLOSING: Duration = Duration::from_secs(30);
+
+/// Why an edge cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder or a socket is refused by the system.
+    #[error("cannot use {what}: {why}")]
+    Io {
+        /// What was refused.
+        what: String,
+        /// What the system said.
+        #[source]
+        why: std::io::Error,
+    },
+    /// A journal cannot be used.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The store does not answer.
+    #[error("the store does not answer: {0}")]
+    Store(#[from] StoreError),
+    /// The admin listener is reachable from other machines.
+    #[error("the admin listener must be on loopback, not on {0}")]
+    AdminAddress(SocketAddr),
+    /// The control thread ended.
+    #[error("the control thread ended")]
+    Control,
+}
+
+/// A drain that could not finish cleanly. What is left is in the journal: the next start of this
+/// edge settles it.
+#[derive(Debug, thiserror::Error)]
+pub enum DrainError {
+    /// Leases of these customers could not be closed in time.
+    #[error("leases of {} customers are not closed; the next start settles them", .0.len())]
+    Unsettled(Vec<CustomerId>),
+    /// The journal could not be removed.
+    #[error("the journal cannot be removed: {0}")]
+    Journal(#[source] std::io::Error),
+}
+
+/// What an edge is doing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// Client connections.
+    pub open_connections: u64,
+    /// Tunnels and requests under way.
+    pub open_tunnels: u64,
+    /// Bytes counted from customers, since the start.
+    pub ingress: u64,
+    /// Bytes counted to customers, since the start.
+    pub egress: u64,
+    /// Refusals since the start, by code.
+    pub refusals: Vec<(Code, u64)>,
+    /// Active customers.
+    pub customers: Vec<CustomerSnapshot>,
+}
+
+/// One active customer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CustomerSnapshot {
+    /// Which.
+    pub id: CustomerId,
+    /// Tunnels and requests under way.
+    pub tunnels: u32,
+    /// Bytes counted from the customer under leases that are open.
+    pub ingress: u64,
+    /// Bytes counted to the customer under leases that are open.
+    pub egress: u64,
+    /// Bytes leased and not used.
+    pub lease_left: u64,
+}
+
+/// One edge, running in threads of its own. Dropped without [`Edge::drain`] it stops at once, as
+/// a crash would: the journal stays for the next start.
+pub struct Edge {
+    core: Arc<Core>,
+    crew: Crew,
+    control: Control,
+    gateway: SocketAddr,
+    admin: SocketAddr,
+}
+
+/// The thread that talks to the store.
+struct Control {
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+    handle: tokio::runtime::Handle,
+}
+
+impl Control {
+    fn start() -> std::io::Result<Self> {
+        let rt = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let handle = rt.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let thread = std::thread::Builder::new().name("control".to_owned()).spawn(move || {
+            let _ = rt.block_on(stopped);
+            rt.shutdown_timeout(Duration::from_secs(1));
+        })?;
+        Ok(Self { stop: Some(stop), thread: Some(thread), handle })
+    }
+
+    fn stop(&mut self) {
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Control {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        self.control.stop();
+        self.crew.stop();
+    }
+}
+
+impl std::fmt::Debug for Edge {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Edge").field("session", &self.core.session).field("gateway", &self.gateway).finish_non_exhaustive()
+    }
+}
+
+impl Edge {
+    /// Starts an edge on these sockets: settles what earlier lives left behind, then serves.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is running then.
+    pub async fn start(
+        config: EdgeConfig,
+        deps: EdgeDeps,
+        gateway: TcpListener,
+        admin: TcpListener,
+    ) -> Result<Self, StartError> {
+        let io = |what: &str| {
+            let what = what.to_owned();
+            move |why| StartError::Io { what, why }
+        };
+        let gateway_addr = gateway.local_addr().map_err(io("the gateway listener"))?;
+        let admin_addr = admin.local_addr().map_err(io("the admin listener"))?;
+        if !admin_addr.ip().is_loopback() {
+            return Err(StartError::AdminAddress(admin_addr));
+        }
+        std::fs::create_dir_all(&config.data_dir).map_err(io(&config.data_dir.display().to_string()))?;
+        let control = Control::start().map_err(io("a thread"))?;
+        let handle = control.handle.clone();
+        // On the control thread from the first call: connections of the store's client live there.
+        let core = handle.spawn(begin(config, deps, handle.clone())).await.map_err(|_| StartError::Control)??;
+        let mut edge = Self {
+            crew: Crew::start(&core, gateway).map_err(io("a thread"))?,
+            core,
+            control,
+            gateway: gateway_addr,
+            admin: admin_addr,
+        };
+        if let Err(why) = edge.watch(admin) {
+            edge.crew.stop();
+            return Err(StartError::Io { what: "the admin listener".to_owned(), why });
+        }
+        tracing::info!(session = %edge.core.session, gateway = %gateway_addr, admin = %admin_addr, "edge serves");
+        Ok(edge)
+    }
+
+    /// Starts what runs beside the connections.
+    fn watch(&self, admin: TcpListener) -> std::io::Result<()> {
+        let core = &self.core;
+        admin.set_nonblocking(true)?;
+        let _in_control = self.control.handle.enter();
+        let admin = tokio::net::TcpListener::from_std(admin)?;
+        self.control.handle.spawn(admin::serve(Arc::clone(core), admin));
+        self.control.handle.spawn(feed::follow(Arc::clone(core)));
+        self.control.handle.spawn(feed::watch_time(Arc::clone(core)));
+        self.control.handle.spawn(feed::resync(Arc::clone(core)));
+        self.control.handle.spawn(beat(Arc::clone(core)));
+        self.control.handle.spawn(checkpoint(Arc::clone(core)));
+        Ok(())
+    }
+
+    /// Where customers connect.
+    #[must_use]
+    pub fn gateway_addr(&self) -> SocketAddr {
+        self.gateway
+    }
+
+    /// Where `/healthz`, `/readyz` and `/metrics` are.
+    #[must_use]
+    pub fn admin_addr(&self) -> SocketAddr {
+        self.admin
+    }
+
+    /// Which life of which edge this is.
+    #[must_use]
+    pub fn session(&self) -> &EdgeSession {
+        &self.core.session
+    }
+
+    /// What it is doing now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        snapshot(&self.core)
+    }
+
+    /// Settles every active customer now: what was counted is in the store when this returns
+    /// `true`; `false` if the store failed somewhere.
+    pub async fn settle(&self) -> bool {
+        let mut sound = true;
+        for account in self.core.directory.accounts() {
+            let (done, answer) = oneshot::channel();
+            if account.orders.send(Order::Settle(done)).is_ok() {
+                sound &= answer.await.unwrap_or(true);
+            }
+        }
+        sound
+    }
+
+    /// Accepts no more, lets tunnels finish until `deadline`, cuts the rest, tells that lines are
+    /// quiet, closes all leases, and removes the journal.
+    ///
+    /// # Errors
+    /// [`DrainError`] if something is left for the next start; the edge is stopped all the same.
+    pub async fn drain(mut self, deadline: Duration) -> Result<(), DrainError> {
+        let core = Arc::clone(&self.core);
+        core.start_draining();
+        self.crew.stop_accepting();
+        let open = || core.metrics.open_tunnels.load(Ordering::Relaxed);
+        let live = || core.directory.accounts().iter().any(|a| a.live() > 0);
+        until(Instant::now() + deadline, || open() == 0 && !live()).await;
+        for account in core.directory.accounts() {
+            account.kill(|_| Some(CloseReason::Drain));
+        }
+        let end = Instant::now() + CLOSING;
+        until(end, || open() == 0 && !live()).await;
+        let lines = || core.directory.accounts().iter().flat_map(|a| a.lines()).collect::<Vec<_>>();
+        until(end, || {
+            let kept: Vec<_> = lines().into_iter().filter(|l| l.kept()).collect();
+            kept.iter().for_each(|l| l.hurry());
+            kept.is_empty()
+        })
+        .await;
+        let mut unsettled = Vec::new();
+        for account in core.directory.accounts() {
+            if !close(&account, end).await {
+                unsettled.push(account.id.clone());
+            }
+        }
+        self.crew.stop();
+        self.control.stop();
+        tracing::info!(session = %core.session, unsettled = unsettled.len(), "edge drained");
+        if !unsettled.is_empty() {
+            return Err(DrainError::Unsettled(unsettled));
+        }
+        core.journal.delete().map_err(DrainError::Journal)
+    }
+}
+
+async fn close(account: &Arc<Account>, end: Instant) -> bool {
+    loop {
+        let (done, answer) = oneshot::channel();
+        if account.orders.send(Order::Close(done)).is_err() {
+            return account.gone();
+        }
+        match tokio::time::timeout_at(end, answer).await {
+            Ok(Ok(true)) => return true,
+            // Its books were closed for idleness a moment ago.
+            Ok(Err(_)) => return account.gone(),
+            Ok(Ok(false)) if Instant::now() < end => tokio::time::sleep(LOOK).await,
+            _ => return false,
+        }
+    }
+}
+
+async fn until(end: Instant, mut condition: impl FnMut() -> bool) {
+    while !condition() && Instant::now() < end {
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+pub(crate) fn snapshot(core: &Core) -> Snapshot {
+    let (ingress, egress) = core.metrics.bytes();
+    let of = |account: &Arc<Account>| {
+        let counters = account.usages().into_iter().map(|(_, u)| core.journal.counters(u.slot));
+        let (ingress, egress) = counters.fold((0, 0), |(i, e), c| (i + c.ingress, e + c.egress));
+        let lease_left = account.ledger.left();
+        CustomerSnapshot { id: account.id.clone(), tunnels: account.live(), ingress, egress, lease_left }
+    };
+    Snapshot {
+        open_connections: core.metrics.open_connections.load(Ordering::Relaxed),
+        open_tunnels: core.metrics.open_tunnels.load(Ordering::Relaxed),
+        ingress,
+        egress,
+        refusals: core.metrics.refusals(),
+        customers: core.directory.accounts().iter().map(of).collect(),
+    }
+}
+
+/// From settings to a session: earlier lives settled, a new journal made.
+async fn begin(
+    config: EdgeConfig,
+    deps: EdgeDeps,
+    control: tokio::runtime::Handle,
+) -> Result<Arc<Core>, StartError> {
+    // Looked at before the epoch is taken: a foreign journal must change nothing.
+    let earlier = journal::earlier(&config.data_dir, &config.edge)?;
+    let session = deps.store.start_epoch(&config.edge, deps.clock.now()).await?;
+    for remains in earlier {
+        let settled = recovery::settle(&deps.store, &remains, deps.clock.now()).await?;
+        tracing::warn!(
+            session = %remains.session, leases = settled.leases, bytes = settled.bytes, doubt_bytes = settled.doubt,
+            "settled what an earlier life left behind"
+        );
+        remains.delete().map_err(|why| StartError::Io { what: "an earlier journal".to_owned(), why })?;
+    }
+    let slots = (config.workers, config.lease_slots, config.usage_slots);
+    let journal = Journal::create(&config.data_dir, &session, slots, deps.clock.now())?;
+    Ok(Arc::new(Core::new(config, session, deps, journal, control)))
+}
+
+/// Tells the store that the edge lives.
+async fn beat(core: Arc<Core>) {
+    loop {
+        tokio::time::sleep(core.config.heartbeat_interval).await;
+        match core.store.heartbeat(&core.session, core.clock.now()).await {
+            Ok(Heartbeat::Beating) => {}
+            Ok(Heartbeat::Superseded { epoch }) => {
+                tracing::warn!(session = %core.session, epoch, "a later life of this edge has started");
+            }
+            Err(e) => {
+                core.metrics.store_failures.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(error = %e, "heartbeat failed");
+            }
+        }
+    }
+}
+
+/// Brings the journal to the disk each second, off the control thread.
+async fn checkpoint(core: Arc<Core>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let this = Arc::clone(&core);
+        let done = tokio::task::spawn_blocking(move || this.journal.checkpoint(this.clock.now())).await;
+        if let Ok(Err(e)) = done {
+            tracing::error!(error = %e, "the journal cannot be brought to the disk");
+        }
+    }
+}
