@@ -14,9 +14,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::time::Instant;
-use tollgate_domain::assignment::{
-    AssignReply, AssignRequest, Assignment, AssignmentState, Hop, RefusalWire,
-};
+use tollgate_domain::assignment::{AssignReply, AssignRequest, Assignment, AssignmentState, Hop, RefusalWire};
 use tollgate_domain::country::{self, Country};
 use tollgate_domain::customer::{Customer, Standing};
 use tollgate_domain::id::AttemptId;
@@ -118,12 +116,10 @@ async fn run(platform: &Platform, request: &AssignRequest) -> Result<Assignment,
                 AssignmentState::Pending if found.until < platform.now() => {
                     stale::resolve(platform, found).await?;
                 }
-                AssignmentState::Pending => {
-                    match wait_for(platform, request, &mut waited).await? {
-                        Some(bound) => return Ok(bound),
-                        None => continue,
-                    }
-                }
+                AssignmentState::Pending => match wait_for(platform, request, &mut waited).await? {
+                    Some(bound) => return Ok(bound),
+                    None => continue,
+                },
             }
         }
         let mut walk = Walk::new(platform, request, deadline, customer, &first, requested, class);
@@ -219,7 +215,8 @@ pub(crate) fn permitted(customer: &Customer, platform: &Platform) -> Result<(), 
 /// An open line keeps the country and class it asked for.
 fn check_same(line: &Line, request: &AssignRequest) -> Result<(), Refusal> {
     if let Some(c) = request.country.filter(|c| *c != line.country) {
-        let detail = format!("line {} asked for {} and is open; this request asks for {c}", line.key.label, line.country);
+        let detail =
+            format!("line {} asked for {} and is open; this request asks for {c}", line.key.label, line.country);
         return Err(Refusal::new(Code::LineMismatch, detail));
     }
     if let Some(c) = request.class.filter(|c| *c != line.class) {

@@ -85,8 +85,7 @@ async fn held_proxy(
 ) -> Result<Option<(ProxyIp, Timestamp, Timestamp)>, StoreError> {
     let Some(a) = assignment.filter(|a| a.state == AssignmentState::Bound) else { return Ok(None) };
     let Some(id) = &a.proxy else { return Ok(None) };
-    let (proxy, provider) =
-        tokio::try_join!(platform.store.proxy(id), platform.store.provider(&id.provider))?;
+    let (proxy, provider) = tokio::try_join!(platform.store.proxy(id), platform.store.provider(&id.provider))?;
     let Some(proxy) = proxy.filter(|p| p.state == ProxyState::Active && p.line.as_ref() == Some(&a.line)) else {
         return Ok(None);
     };

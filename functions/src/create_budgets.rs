@@ -78,13 +78,20 @@ async fn grant_period(
         Some(quota) => (Bucket::Plan { start }, quota),
         None => (Bucket::Unlimited { start }, UNLIMITED),
     };
-    let has = platform.store.allowances(&customer.id).await?.into_iter().find(|(b, _)| *b == bucket);
+    let mut has = platform.store.allowances(&customer.id).await?;
+    let of_period = |b: &Bucket| matches!(b, Bucket::Plan { start: s } | Bucket::Unlimited { start: s } if *s == start);
+    has.retain(|(b, _)| of_period(b));
+    // What the plan of before granted and nobody holds goes, where this plan grants less.
+    for (b, a) in has.iter().filter(|(b, a)| *b != bucket || a.granted > wanted) {
+        let most = if *b == bucket { a.granted - wanted } else { a.granted };
+        let source = format!("withdraw#{b}#c{}", customer.ver);
+        platform.store.withdraw(&customer.id, b, &source, most, now).await?;
+    }
+    let has = has.into_iter().find(|(b, _)| *b == bucket);
     let (source, bytes) = match &has {
         None => (format!("plan#{bucket}"), wanted),
         // A larger plan in the middle of a period adds what it has more.
-        Some((_, a)) if a.granted < wanted => {
-            (format!("plan#{bucket}#c{}", customer.ver), wanted - a.granted)
-        }
+        Some((_, a)) if a.granted < wanted => (format!("plan#{bucket}#c{}", customer.ver), wanted - a.granted),
         Some(_) => return Ok(0),
     };
     let grant = Grant { source, bytes, plan_ver: customer.plan_ver, spend_from: start, spend_until: until };

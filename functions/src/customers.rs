@@ -295,11 +295,8 @@ pub async fn proxy_urls(
     customer: &CustomerId,
     lines: &[(LineLabel, Country)],
 ) -> Result<Vec<ProxyUrl>, Refusal> {
-    let (credentials, passwords) = futures_util::future::join(
-        platform.store.credentials(customer),
-        Passwords::load(&*platform.secrets),
-    )
-    .await;
+    let (credentials, passwords) =
+        futures_util::future::join(platform.store.credentials(customer), Passwords::load(&*platform.secrets)).await;
     let passwords = passwords.map_err(secret)?;
     let Some(first) = credentials.map_err(store)?.into_iter().next() else { return Ok(vec![]) };
     let password = passwords.password(&first.user, first.version);

@@ -85,8 +85,7 @@ async fn look(platform: &Platform, provider: &Provider) -> Result<Reconciled, Re
     let market = platform.markets.market(provider).await.map_err(|e| asked(e.to_string()))?;
     // In this order: an address bought after the list was made is not in it; one bought before
     // is either explained by an open intent or already ours when the rows are read.
-    let listed =
-        market.list(&provider.zone, platform.bounds.provider_call).await.map_err(|e| asked(e.to_string()))?;
+    let listed = market.list(&provider.zone, platform.bounds.provider_call).await.map_err(|e| asked(e.to_string()))?;
     let open = store.open_intents(&provider.id).await?;
     let rows = store.proxies(&provider.id).await?;
     let mut done = Reconciled::default();
@@ -108,8 +107,7 @@ async fn lose_patience(platform: &Platform, open: Vec<Intent>) -> Result<Vec<Int
         let now = platform.now();
         match intent.verdict_when_unlisted(now) {
             Verdict::Unknown(why) if intent.state == IntentState::Calling => {
-                let next =
-                    platform.store.step_intent(&intent, IntentState::Unknown, now, Some(why.to_owned())).await?;
+                let next = platform.store.step_intent(&intent, IntentState::Unknown, now, Some(why.to_owned())).await?;
                 kept.extend(next);
             }
             _ => kept.push(intent),

@@ -1,18 +1,17 @@
 //! Sockets to listen on, refused in words that say which flag helps.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
-
-use tokio::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 
 use crate::failure::Failure;
 
-/// Listens on `addr`, which `flag` chose.
+/// Listens on `addr`, which `flag` chose; not blocking, for any runtime to take over.
 ///
 /// # Errors
 /// [`Failure::PortInUse`], [`Failure::Bind`].
-pub async fn listen(addr: SocketAddr, flag: &'static str) -> Result<TcpListener, Failure> {
-    TcpListener::bind(addr).await.map_err(|why| refused(addr, flag, why))
+pub fn listen(addr: SocketAddr, flag: &'static str) -> Result<TcpListener, Failure> {
+    let bound = TcpListener::bind(addr).and_then(|l| l.set_nonblocking(true).map(|()| l));
+    bound.map_err(|why| refused(addr, flag, why))
 }
 
 /// Why `addr` cannot be listened on.
@@ -28,11 +27,11 @@ pub fn refused(addr: SocketAddr, flag: &'static str, why: std::io::Error) -> Fai
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn a_port_that_is_taken_is_named_with_its_flag() {
-        let first = listen("127.0.0.1:0".parse().unwrap(), "--api").await.unwrap();
+    #[test]
+    fn a_port_that_is_taken_is_named_with_its_flag() {
+        let first = listen("127.0.0.1:0".parse().unwrap(), "--api").unwrap();
         let addr = first.local_addr().unwrap();
-        let text = listen(addr, "--api").await.unwrap_err().to_string();
+        let text = listen(addr, "--api").unwrap_err().to_string();
         assert!(text.contains(&addr.port().to_string()) && text.contains("--api"), "{text}");
     }
 }

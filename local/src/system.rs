@@ -2,13 +2,12 @@
 //! opposite one.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tollgate_domain::id::EdgeId;
@@ -33,7 +32,7 @@ use crate::secrets::{ADMIN_KEY, CUSTOMER_KEY, SecretsFile, gateway, management};
 use crate::seed::{self, Keys, Reach};
 use crate::{http_api, schedules, simulator};
 
-const DATABASE: &str = "dynamodb.sqlite";
+pub(crate) const DATABASE: &str = "dynamodb.sqlite";
 const EDGE_DIR: &str = "edge";
 const RUN_FILE: &str = "run.json";
 const EDGE: &str = "local";
@@ -104,9 +103,9 @@ impl System {
         let dir = DataDir::open(&settings.data_dir, settings.reset)?;
         // Ports first: who finds one taken has changed nothing yet.
         let ports = settings.ports;
-        let gateway_listener = listen(ports.gateway, "--gateway").await?;
-        let api_listener = listen(ports.api, "--api").await?;
-        let admin_listener = listen(ports.edge_admin, "--edge-admin").await?;
+        let gateway_listener = listen(ports.gateway, "--gateway")?;
+        let api_listener = listen(ports.api, "--api")?;
+        let admin_listener = listen(ports.edge_admin, "--edge-admin")?;
 
         let clock = Arc::new(JumpClock::default());
         let secrets = Arc::new(SecretsFile::open(&dir, &secret_names(), lent(settings.real.as_ref()))?);
@@ -137,6 +136,7 @@ impl System {
         };
 
         let edge = start_edge(&dir, &settings, &platform, &secrets, gateway_listener, admin_listener).await?;
+        let api_listener = tokio::net::TcpListener::from_std(api_listener).map_err(|e| Failure::part("a listener", e))?;
         let (api_end, ended) = oneshot::channel();
         let router = http_api::router(&platform);
         let api = tokio::spawn(http_api::serve(api_listener, router, async move {

@@ -36,6 +36,7 @@ pub mod provider;
 pub mod proxy;
 pub mod tables;
 pub mod usage;
+pub mod withdraw;
 
 mod tx;
 

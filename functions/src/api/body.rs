@@ -61,8 +61,11 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Named<T
     }
 }
 
+/// Longest detail of a refusal, in characters: it may repeat what the caller sent.
+const LONGEST_DETAIL: usize = 300;
+
 pub(super) fn invalid(detail: impl Into<String>) -> Refused {
-    Refused::new(Code::Validation, detail)
+    Refused::new(Code::Validation, detail.into().chars().take(LONGEST_DETAIL).collect::<String>())
 }
 
 /// An identifier in a body.
@@ -84,7 +87,8 @@ pub(super) fn line(text: &str) -> Result<LineLabel, Refused> {
 
 fn is_uuid(s: &str) -> bool {
     let hyphens = [8, 13, 18, 23];
-    s.len() == 36 && s.bytes().enumerate().all(|(n, b)| if hyphens.contains(&n) { b == b'-' } else { b.is_ascii_hexdigit() })
+    s.len() == 36
+        && s.bytes().enumerate().all(|(n, b)| if hyphens.contains(&n) { b == b'-' } else { b.is_ascii_hexdigit() })
 }
 
 /// A country by code or alias.

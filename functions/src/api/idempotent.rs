@@ -118,9 +118,9 @@ impl Key {
         let answer = match &done {
             Ok(d) => Some(Answer { status: d.status.as_u16(), body: d.body.to_string() }),
             Err(r) if r.code.status() == 429 || r.code.status() >= 500 => None,
-            Err(r) => serde_json::to_string(&RefusalWire::from(r))
-                .ok()
-                .map(|body| Answer { status: r.code.status(), body }),
+            Err(r) => {
+                serde_json::to_string(&RefusalWire::from(r)).ok().map(|body| Answer { status: r.code.status(), body })
+            }
         };
         let kept = match answer {
             Some(answer) => platform.store.finish(claim, answer).await,

@@ -45,7 +45,6 @@ impl Needs for Owner {
 /// An operator whose role is at least `N`.
 pub(super) struct Admin<N> {
     pub by: By,
-    pub role: Role,
     needs: PhantomData<N>,
 }
 
@@ -58,7 +57,7 @@ impl<N: Needs> FromRequestParts<Arc<Platform>> for Admin<N> {
             return Err(Refused::new(Code::Forbidden, format!("this needs the role {:?}", N::ROLE).to_lowercase()));
         }
         let by = by(parts, platform, format!("admin:{name}")).await;
-        Ok(Self { by, role, needs: PhantomData })
+        Ok(Self { by, needs: PhantomData })
     }
 }
 

@@ -113,8 +113,7 @@ impl Walk<'_> {
             let caps = SpendCaps { provider: provider.spend_cap_day, customer: self.customer.limits.spend_day };
             self.claim.intent = Some(id);
             let opening = self.opening.clone();
-            let claim =
-                self.platform.store.claim_to_buy(&self.claim, opening.as_ref(), &intent, caps, now).await?;
+            let claim = self.platform.store.claim_to_buy(&self.claim, opening.as_ref(), &intent, caps, now).await?;
             match claim {
                 Claim::Won => {
                     self.claim_written();
@@ -143,12 +142,7 @@ impl Walk<'_> {
         }
     }
 
-    async fn call(
-        &mut self,
-        market: Arc<dyn ProxyMarket>,
-        provider: &Provider,
-        intent: Intent,
-    ) -> Result<Next, Stop> {
+    async fn call(&mut self, market: Arc<dyn ProxyMarket>, provider: &Provider, intent: Intent) -> Result<Next, Stop> {
         let order = BuyOrder { zone: intent.zone.clone(), country: intent.country, count: 1 };
         let within = self.platform.bounds.purchase_call.min(self.remaining());
         let answer = market.buy(order, within).await;

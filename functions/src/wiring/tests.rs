@@ -25,7 +25,9 @@ fn platform_with(answers: Vec<(u16, Value)>) -> (Platform, Sent) {
     let http = infallible_client_fn(move |request: http::Request<SdkBody>| {
         let target = match request.headers().get("x-amz-target") {
             Some(target) => target.to_str().unwrap().to_owned(),
-            None => format!("{} {}", request.uri().path(), request.headers()["x-amz-invocation-type"].to_str().unwrap()),
+            None => {
+                format!("{} {}", request.uri().path(), request.headers()["x-amz-invocation-type"].to_str().unwrap())
+            }
         };
         let body = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
         seen.lock().unwrap().push((target, body));

@@ -103,6 +103,9 @@ pub(super) async fn revoke(
     let found = keys.iter().find(|k| k.id() == key).ok_or_else(none)?;
     let ended = platform.store.revoke_api_key(&found.hash, admin.by.at).await.map_err(store)?.ok_or_else(none)?;
     let shown = views::api_key(&ended);
-    admin.by.record(&platform, "key.revoke", &format!("customer:{id}"), Some(&views::api_key(found)), Some(&shown)).await?;
+    admin
+        .by
+        .record(&platform, "key.revoke", &format!("customer:{id}"), Some(&views::api_key(found)), Some(&shown))
+        .await?;
     Ok(Json(shown))
 }

@@ -232,10 +232,9 @@ pub(super) async fn delete(
     Named(id): Named<ProviderId>,
 ) -> Result<Json<Value>, Refused> {
     let row = platform.store.provider(&id).await.map_err(store)?.ok_or_else(none)?;
-    let (held, open) =
-        futures_util::future::try_join(platform.store.proxies(&id), platform.store.open_intents(&id))
-            .await
-            .map_err(store)?;
+    let (held, open) = futures_util::future::try_join(platform.store.proxies(&id), platform.store.open_intents(&id))
+        .await
+        .map_err(store)?;
     let held = held.iter().filter(|p| p.state.is_held()).count();
     if held + open.len() > 0 {
         let detail = format!("{held} addresses are held and {} purchases open: set active to false first", open.len());

@@ -138,11 +138,7 @@ pub(super) async fn close(
     Ok(Json(json!({ "line": key.label, "closed": true })))
 }
 
-async fn find(
-    platform: &Platform,
-    customer: &tollgate_domain::id::CustomerId,
-    label: &str,
-) -> Result<Line, Refused> {
+async fn find(platform: &Platform, customer: &tollgate_domain::id::CustomerId, label: &str) -> Result<Line, Refused> {
     let label = body::line(label).map_err(|_| no_line())?;
     let line = platform.store.line(&LineKey { customer: customer.clone(), label }).await.map_err(store)?;
     line.filter(|l| l.state == LineState::Open).ok_or_else(no_line)

@@ -44,7 +44,9 @@ pub(super) async fn list(
     let format = format(asked.format.as_deref(), &headers)?;
     if let Some(refusal) = customers::blocked(&caller.customer, caller.now) {
         let code = HeaderValue::from_static(refusal.code.as_str());
-        return Ok((StatusCode::OK, [(ERROR_CODE, code)], plain("text/plain; charset=utf-8", String::new())).into_response());
+        return Ok(
+            (StatusCode::OK, [(ERROR_CODE, code)], plain("text/plain; charset=utf-8", String::new())).into_response()
+        );
     }
     let lines = platform.store.lines(&caller.customer.id).await.map_err(store)?;
     let open = lines.into_iter().filter(|l| l.state == LineState::Open && l.alias.is_none());
