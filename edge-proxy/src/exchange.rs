@@ -1,6 +1,7 @@
 //! One absolute-form request and its answer. Every byte of both, heads included, is metered at
 //! the customer's side.
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -65,6 +66,11 @@ pub(crate) struct Exchange<'a> {
     pub host: &'a str,
 }
 
+/// An exchange that was ended: closed if its answer has begun, refused if not.
+fn unanswered(reason: CloseReason, answered: &Cell<bool>) -> Broken {
+    if answered.get() { Broken::Closed(reason) } else { reason.refusal().into() }
+}
+
 pub(crate) fn stop_refusal(stop: Stop) -> Refusal {
     match stop {
         Stop::Dry(Dry::Quota) => Refusal::new(Code::QuotaExhausted, "no bytes are left"),
@@ -90,7 +96,7 @@ impl Exchange<'_> {
             && (first.is_err()
                 || tokio::select! {
                     biased;
-                    reason = self.tunnel.killed() => return Err(Broken::Closed(reason)),
+                    reason = self.tunnel.killed() => return Err(reason.refusal().into()),
                     ended = self.ended(&stream, &mut buf) => ended,
                 });
         if ended {
@@ -100,7 +106,7 @@ impl Exchange<'_> {
             first?;
         }
         let side = Metered::new(self.client, self.meter);
-        let answered = std::cell::Cell::new(false);
+        let answered = Cell::new(false);
         let work = async {
             let mut request = std::pin::pin!(self.request_body(&side, &stream, &mut body, early));
             let mut answer = std::pin::pin!(self.answer(&side, &stream, &mut buf, &answered));
@@ -123,13 +129,10 @@ impl Exchange<'_> {
         };
         let (keep_client, keep_upstream) = tokio::select! {
             biased;
-            reason = self.tunnel.killed() => return Err(Broken::Closed(reason)),
+            reason = self.tunnel.killed() => return Err(unanswered(reason, &answered)),
             done = work => done?,
             () = idle_for(&side, upstream::answer_time(self.core)) => {
-                if answered.get() {
-                    return Err(Broken::Closed(CloseReason::Idle));
-                }
-                return Err(Refusal::new(Code::UpstreamTimeout, "the gateway did not answer in time").into());
+                return Err(unanswered(CloseReason::Idle, &answered));
             }
         };
         let kept = (keep_upstream && buf.is_empty()).then(|| Kept { route: Arc::clone(self.route), stream });
@@ -184,7 +187,7 @@ impl Exchange<'_> {
         side: &Metered<'_>,
         stream: &TcpStream,
         buf: &mut Vec<u8>,
-        answered: &std::cell::Cell<bool>,
+        answered: &Cell<bool>,
     ) -> Result<(bool, bool), Broken> {
         let (head, mut body) = loop {
             let head = upstream::read_head(stream, buf).await.map_err(|r| self.unreadable(r, answered))?;
@@ -227,7 +230,7 @@ impl Exchange<'_> {
         head.body(&self.head.method).map_err(bad)
     }
 
-    fn unreadable(&self, refusal: Refusal, answered: &std::cell::Cell<bool>) -> Broken {
+    fn unreadable(&self, refusal: Refusal, answered: &Cell<bool>) -> Broken {
         if answered.get() { Broken::Closed(CloseReason::Upstream) } else { refusal.into() }
     }
 }

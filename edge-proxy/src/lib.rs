@@ -18,6 +18,7 @@
 mod account;
 mod admin;
 mod auth;
+pub mod aws;
 mod books;
 pub mod config;
 mod core;

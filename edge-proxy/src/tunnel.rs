@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
 use tollgate_domain::id::{LineLabel, ProxyId};
+use tollgate_domain::refusal::{Code, Refusal};
 use tollgate_domain::time::Timestamp;
 
 use crate::account::Login;
@@ -63,6 +64,25 @@ impl CloseReason {
             Self::Drain => "drain",
             Self::Deleted => "deleted",
         }
+    }
+
+    /// What a request is told that was ended before its answer began.
+    pub(crate) fn refusal(self) -> Refusal {
+        let (code, detail) = match self {
+            Self::Quota => (Code::QuotaExhausted, "no bytes are left"),
+            Self::Banned => (Code::Banned, "the account is banned"),
+            Self::Locked => (Code::LockedOut, "the account is locked"),
+            Self::Expired => (Code::PlanExpired, "the plan ended"),
+            Self::Deleted => (Code::AuthFailed, "no such account"),
+            Self::Credential => (Code::AuthFailed, "the credential was changed"),
+            Self::Line => (Code::AssignInProgress, "the line changed"),
+            Self::Kicked => (Code::UpstreamConnect, "the connection was closed by an operator"),
+            Self::Drain => (Code::EdgeDraining, "this edge is shutting down"),
+            Self::Store => (Code::StoreUnavailable, "no bytes could be leased in time"),
+            Self::Idle => (Code::UpstreamTimeout, "the gateway did not answer in time"),
+            Self::Finished | Self::Client | Self::Upstream => (Code::UpstreamConnect, "the connection broke"),
+        };
+        Refusal::new(code, detail)
     }
 
     const KILLS: [Self; 9] = [

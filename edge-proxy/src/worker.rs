@@ -5,13 +5,15 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::UnixStream;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use tokio::io::unix::AsyncFd;
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::LocalSet;
 use tollgate_domain::id::UserName;
@@ -19,6 +21,7 @@ use tollgate_domain::id::UserName;
 use crate::account::Login;
 use crate::core::Core;
 use crate::front;
+use crate::relay::would_block;
 
 /// Wait after a failed accept: usually descriptors are short, and come back.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -68,7 +71,8 @@ fn good(login: &Login) -> bool {
 /// The threads of an edge that carry connections.
 pub(crate) struct Crew {
     stop: Vec<oneshot::Sender<()>>,
-    acceptor: Option<oneshot::Sender<()>>,
+    /// Closed to stop the acceptor.
+    acceptor: Option<UnixStream>,
     threads: Vec<JoinHandle<()>>,
 }
 
@@ -104,16 +108,10 @@ impl Crew {
             crew.stop.push(stop);
             seats.push(Seat { hand, load });
         }
-        let (stop, stopped) = oneshot::channel();
+        let (stop, stopped) = UnixStream::pair()?;
         let core = Arc::clone(core);
-        crew.thread("accept", move |rt| {
-            rt.block_on(async {
-                tokio::select! {
-                    () = accept(&core, listener, &seats) => {}
-                    _ = stopped => {}
-                }
-            });
-        })?;
+        let run = move || accept(&core, &listener, &stopped, &seats);
+        crew.threads.push(std::thread::Builder::new().name("accept".to_owned()).spawn(run)?);
         crew.acceptor = Some(stop);
         Ok(crew)
     }
@@ -172,37 +170,44 @@ impl Drop for Seated {
     }
 }
 
-async fn accept(core: &Core, listener: TcpListener, seats: &[Seat]) {
-    let Ok(listener) = AsyncFd::new(listener) else {
-        tracing::error!("the gateway listener cannot be watched");
-        return;
-    };
+/// Accepts until `stop` is closed from the other end.
+fn accept(core: &Core, listener: &TcpListener, stop: &UnixStream, seats: &[Seat]) {
     loop {
-        let accepted = match listener.readable().await {
-            Ok(mut ready) => match ready.try_io(|l| l.get_ref().accept()) {
-                Ok(accepted) => accepted,
-                Err(_not_yet) => continue,
-            },
-            Err(e) => Err(e),
-        };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+        let mut watched = [PollFd::new(listener, PollFlags::IN), PollFd::new(stop, PollFlags::IN | PollFlags::HUP)];
+        match poll(&mut watched, None) {
+            Ok(_) | Err(Errno::INTR) => {}
             Err(e) => {
-                tracing::warn!(error = %e, "accept failed");
-                tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
+                tracing::error!(error = %e, "the gateway listener cannot be watched");
+                return;
             }
-        };
-        let open = core.metrics.open_connections.load(Ordering::Relaxed);
-        if open >= core.config.max_connections as u64 || stream.set_nonblocking(true).is_err() {
-            continue;
         }
-        let Some(seat) = seats.iter().min_by_key(|s| s.load.load(Ordering::Relaxed)) else { return };
-        core.metrics.connections.fetch_add(1, Ordering::Relaxed);
-        core.metrics.open_connections.fetch_add(1, Ordering::Relaxed);
-        seat.load.fetch_add(1, Ordering::Relaxed);
-        if seat.hand.send((stream, peer)).is_err() {
+        if !watched[1].revents().is_empty() {
             return;
         }
+        loop {
+            match listener.accept() {
+                Ok((stream, peer)) => hand_over(core, stream, peer, seats),
+                Err(e) if would_block(&e) => break,
+                Err(e) => {
+                    // The listener lives on: what is short comes back.
+                    tracing::warn!(error = %e, "accept failed");
+                    std::thread::sleep(ACCEPT_PAUSE);
+                    break;
+                }
+            }
+        }
     }
+}
+
+fn hand_over(core: &Core, stream: TcpStream, peer: SocketAddr, seats: &[Seat]) {
+    let open = core.metrics.open_connections.load(Ordering::Relaxed);
+    if open >= core.config.max_connections as u64 || stream.set_nonblocking(true).is_err() {
+        return;
+    }
+    let Some(seat) = seats.iter().min_by_key(|s| s.load.load(Ordering::Relaxed)) else { return };
+    core.metrics.connections.fetch_add(1, Ordering::Relaxed);
+    core.metrics.open_connections.fetch_add(1, Ordering::Relaxed);
+    seat.load.fetch_add(1, Ordering::Relaxed);
+    // A worker ends only with its edge.
+    let _ = seat.hand.send((stream, peer));
 }

@@ -23,7 +23,7 @@ use tollgate_domain::provider::Provider;
 use tollgate_domain::proxy::{ProxyClass, UpstreamKind};
 use tollgate_domain::refusal::{Code, Refusal};
 use tollgate_domain::username::Session;
-use tollgate_store::assignment::{Claim, Opening};
+use tollgate_store::assignment::{Claim, Found, Opening};
 use tollgate_store::{Store, StoreError};
 
 pub(crate) use buy::{bought, idle};
@@ -316,7 +316,10 @@ impl<'a> Walk<'a> {
         }
         // The asked country is tried before the chain is read: most requests end here.
         let asked = self.claim.requested;
-        match self.recycle(asked, first_free.unwrap_or_default()).await? {
+        let mut known = first_free.unwrap_or_default();
+        // They were read before the line was: it may have meant another class.
+        known.retain(|f| f.country == asked && f.class == self.claim.class);
+        match self.recycle(asked, known).await? {
             Next::NotHere => {}
             done => return Ok(done),
         }
@@ -370,6 +373,15 @@ impl<'a> Walk<'a> {
     fn hop(&mut self, country: Country, provider: Option<&Provider>, outcome: &str) {
         let provider = provider.map(|p| p.id.clone());
         self.claim.hops.push(Hop { country, provider, outcome: outcome.to_owned(), intent: None });
+    }
+
+    /// How the next claim finds the line.
+    fn found(&self) -> Found<'_> {
+        match &self.opening {
+            _ if self.claimed => Found::Claimed,
+            Some(opening) => Found::Closed(opening),
+            None => Found::Open,
+        }
     }
 
     /// A claim that was written took the line's opening with it.

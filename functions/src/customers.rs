@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
+use tollgate_domain::budget::{Allowance, Bucket, LeaseState};
 use tollgate_domain::country::Country;
 use tollgate_domain::customer::{Ban, Credential, Customer, ROTATION_OVERLAP, Standing};
 use tollgate_domain::id::{CustomerId, LineLabel, UserName};
@@ -177,17 +178,33 @@ pub async fn unlock(platform: &Platform, by: &By, id: &CustomerId) -> Result<Cus
     change(platform, by, id, "unlock", platform.store.unlock_customer(id, by.at)).await
 }
 
-/// Moves the end of a customer's plan; none = it does not end.
+/// When a customer's plan is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// So many days after the end that stands, or after now if that has passed.
+    Days(u32),
+    /// Then.
+    At(Timestamp),
+    /// Never.
+    Never,
+}
+
+/// Moves the end of a customer's plan.
 ///
 /// # Errors
 /// As [`ban`].
-pub async fn extend(
-    platform: &Platform,
-    by: &By,
-    id: &CustomerId,
-    expires_at: Option<Timestamp>,
-) -> Result<Customer, Refusal> {
-    change(platform, by, id, "extend", platform.store.extend_customer(id, expires_at, by.at)).await
+pub async fn extend(platform: &Platform, by: &By, id: &CustomerId, end: End) -> Result<Customer, Refusal> {
+    let moved = |c: &mut Customer| {
+        c.expires_at = match end {
+            End::Days(days) => {
+                let from = c.expires_at.map_or(by.at, |stands| stands.max(by.at));
+                Some(from.plus(Duration::from_secs(u64::from(days) * 86_400)))
+            }
+            End::At(at) => Some(at),
+            End::Never => None,
+        };
+    };
+    change(platform, by, id, "extend", platform.store.change_customer(id, by.at, moved)).await
 }
 
 /// Moves a customer to a plan and makes the budgets it grants.
@@ -310,7 +327,18 @@ pub async fn proxy_urls(
     Ok(lines.iter().map(url).collect())
 }
 
-/// Why a customer may not pass at `now`, if so.
+/// Whether a customer with a quota has used it up: nothing is available, and no edge holds a byte
+/// that is not spent. A customer whose buckets are not made yet has not.
+#[must_use]
+pub fn used_up(customer: &Customer, buckets: &[(Bucket, Allowance)], now: Timestamp) -> bool {
+    let held = |a: &Allowance| a.leases.values().any(|l| l.state == LeaseState::Open && l.settled + l.doubt < l.taken);
+    let mut spendable = buckets.iter().map(|(_, a)| a).filter(|a| a.spendable(now)).peekable();
+    customer.limits.quota_bytes.is_some()
+        && spendable.peek().is_some()
+        && spendable.all(|a| a.available == 0 && !held(a))
+}
+
+/// Why a customer may not pass at `now`, if so; its quota is [`used_up`]'s to say.
 #[must_use]
 pub fn blocked(customer: &Customer, now: Timestamp) -> Option<Refusal> {
     Some(match customer.standing(now) {

@@ -93,7 +93,7 @@ async fn look(platform: &Platform, provider: &Provider) -> Result<Reconciled, Re
     let unowned = unowned(&listed, &rows, platform.now());
     let matched = match_unknown(platform, provider, &open, unowned, &mut done).await?;
     fail_unlisted(platform, &open, &matched, &mut done).await?;
-    end_unlisted_releases(platform, &listed, rows, &mut done).await?;
+    end_unlisted_releases(platform, &listed, rows.into_iter().filter(|p| p.zone == provider.zone), &mut done).await?;
     if done.matched + done.failed + done.adopted + done.released > 0 {
         tracing::info!(provider = %provider.id, ?done, "reconciled");
     }
@@ -252,11 +252,11 @@ async fn fail_unlisted(
 async fn end_unlisted_releases(
     platform: &Platform,
     listed: &[Listed],
-    rows: Vec<ProxyIp>,
+    rows: impl Iterator<Item = ProxyIp>,
     done: &mut Reconciled,
 ) -> Result<(), StoreError> {
     let now = platform.now();
-    for p in rows.into_iter().filter(|p| p.state == ProxyState::Releasing) {
+    for p in rows.filter(|p| p.state == ProxyState::Releasing) {
         let settled = now.since(p.purchased_at) > STALE_CALL;
         if settled && !listed.iter().any(|l| l.ip == p.id.ip) && platform.store.end_release(&p, now).await? {
             done.released += 1;

@@ -34,8 +34,7 @@ pub fn render(at: &Addresses, keys: &Keys, data_dir: &Path, real: bool) -> Strin
     let _ = writeln!(out, "\n  admin key     {admin}\n  customer key  {customer}   (customer demo)");
 
     let target = if real { "example.com" } else { "origin.test" };
-    let url =
-        format!("http://{}-line-chip1-country-be:{}@{}", keys.user, keys.password.expose_secret(), at.gateway);
+    let url = format!("http://{}-line-chip1-country-be:{}@{}", keys.user, keys.password.expose_secret(), at.gateway);
     let path = if real { "/" } else { "/ip" };
     let ca = if real { String::new() } else { format!("--cacert {} ", quoted(&data_dir.join(CA))) };
     let api = at.api;

@@ -36,7 +36,8 @@ pub async fn run(args: DemoArgs, common: Common) -> Result<(), Failure> {
     };
     let used = data_dir.join(crate::system::DATABASE);
     if used.exists() && !common.reset {
-        let why = format!("{} holds data: the demo begins anew; add --reset or name another folder", data_dir.display());
+        let why =
+            format!("{} holds data: the demo begins anew; add --reset or name another folder", data_dir.display());
         return Err(Failure::Demo(why));
     }
     let settings = Settings {

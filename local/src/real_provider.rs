@@ -45,9 +45,9 @@ impl RealProvider {
         }
         let port = match get("BRIGHT_DATA_PORT") {
             None => PORT,
-            Some(text) => text
-                .parse()
-                .map_err(|_| Failure::Environment(format!("BRIGHT_DATA_PORT is a port, not `{text}`")))?,
+            Some(text) => {
+                text.parse().map_err(|_| Failure::Environment(format!("BRIGHT_DATA_PORT is a port, not `{text}`")))?
+            }
         };
         Ok(Some(Self {
             api_url: get("BRIGHT_DATA_API_URL").unwrap_or_else(|| API_URL.to_owned()),

@@ -34,7 +34,11 @@ pub async fn run(args: Common) -> Result<(), Failure> {
     let _ = std::io::stdout().lock().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
     signals.any().await;
     tracing::info!("draining");
-    system.shutdown().await
+    tokio::select! {
+        ended = system.shutdown() => ended,
+        // What is counted and not settled lies in the journal.
+        () = signals.any() => Err(Failure::part("the drain", "cut short by a second signal; the next start settles")),
+    }
 }
 
 struct Signals {

@@ -151,6 +151,14 @@ pub async fn retire_provider(db: &Store, id: &ProviderId, now: Timestamp) -> Res
     Err(Failure::part("the store", format!("provider {id} keeps changing")))
 }
 
+/// How many addresses of a provider are held.
+///
+/// # Errors
+/// A store that fails.
+pub async fn held(db: &Store, id: &ProviderId) -> Result<usize, Failure> {
+    Ok(db.proxies(id).await.map_err(store)?.iter().filter(|p| p.state.is_held()).count())
+}
+
 async fn put(db: &Store, mut row: Provider, now: Timestamp) -> Result<bool, Failure> {
     row.ver += 1;
     row.updated_at = now;

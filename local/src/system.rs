@@ -136,7 +136,8 @@ impl System {
         };
 
         let edge = start_edge(&dir, &settings, &platform, &secrets, gateway_listener, admin_listener).await?;
-        let api_listener = tokio::net::TcpListener::from_std(api_listener).map_err(|e| Failure::part("a listener", e))?;
+        let api_listener =
+            tokio::net::TcpListener::from_std(api_listener).map_err(|e| Failure::part("a listener", e))?;
         let (api_end, ended) = oneshot::channel();
         let router = http_api::router(&platform);
         let api = tokio::spawn(http_api::serve(api_listener, router, async move {
@@ -210,10 +211,23 @@ async fn providers(store: &Store, sandbox: &Sandbox, settings: &Settings, clock:
     seed::provider(store, &seed::simulated(), SIMULATED_NAME, &reach, settings.price, now).await?;
     match &settings.real {
         Some(real) => {
+            // An idle simulated address would be handed to somebody who asked for a real one.
+            if let n @ 1.. = seed::held(store, &seed::simulated()).await? {
+                let why = format!("USE_PROXY=true, but the data directory holds {n} simulated address(es)");
+                return Err(Failure::Environment(format!("{why}: name another one with --data-dir, or use --reset")));
+            }
             seed::retire_provider(store, &seed::simulated(), now).await?;
             seed::provider(store, &seed::real(), "Bright Data", &Reach::real(real), None, now).await
         }
-        None => seed::retire_provider(store, &seed::real(), now).await,
+        None => {
+            if let n @ 1.. = seed::held(store, &seed::real()).await? {
+                tracing::warn!(
+                    addresses = n,
+                    "real addresses are held, and cost money: without USE_PROXY=true and credentials they are not given back"
+                );
+            }
+            seed::retire_provider(store, &seed::real(), now).await
+        }
     }
 }
 

@@ -135,7 +135,8 @@ impl Cloud {
         function
     }
 
-    /// Runs the asynchronous invocations that are queued, in order, and what those queue.
+    /// Runs the asynchronous invocations that are queued, in order, and what those queue; work
+    /// that may not start yet finds its time come.
     ///
     /// # Panics
     /// If a function cannot be started.
@@ -146,7 +147,10 @@ impl Cloud {
             if work.is_empty() {
                 return outcomes;
             }
-            for (binary, payload) in work {
+            for (binary, mut payload) in work {
+                if let Some(not_before) = payload.get_mut("not_before") {
+                    *not_before = 0.into();
+                }
                 outcomes.push(self.function(&binary).await.invoke(payload).await);
             }
         }

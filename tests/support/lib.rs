@@ -7,11 +7,16 @@
 //! - [`function`]: a built function under Lambda's Runtime API.
 //! - [`cloud`]: the rest of AWS as functions see it; writes down who calls what.
 //! - [`payload`]: the events that AWS sends to functions.
+//! - [`shop`]: a cloud with a provider and a customer.
+//! - [`local_run`], [`raw_proxy`]: a running `tollgate`, and requests that no client would send.
 
 #![allow(clippy::panic, clippy::unwrap_used)] // all of this runs in tests: to fail is to tell
 
 pub mod cloud;
 pub mod function;
+pub mod local_run;
 pub mod payload;
+pub mod raw_proxy;
+pub mod shop;
 pub mod template;
 pub mod workspace;

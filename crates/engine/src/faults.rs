@@ -95,6 +95,17 @@ pub struct Injected {
 }
 
 impl Injected {
+    fn count(&mut self, fault: Fault) {
+        match fault {
+            Fault::Pass => {}
+            Fault::Conflict => self.conflict += 1,
+            Fault::Throttle => self.throttle += 1,
+            Fault::LostAck => self.lost_ack += 1,
+            Fault::Timeout => self.timeout += 1,
+            Fault::Delay(_) => self.delay += 1,
+        }
+    }
+
     /// Of all kinds.
     #[must_use]
     pub fn total(&self) -> u64 {
@@ -110,12 +121,30 @@ pub struct Faults {
 
 #[derive(Debug)]
 struct Plan {
+    calls: u64,
+    dies: Option<Death>,
     script: VecDeque<Step>,
     random: Option<(SplitMix, Rates)>,
     injected: Injected,
 }
 
+/// The end of a process, as its store sees it.
+#[derive(Clone, Copy, Debug)]
+struct Death {
+    after: u64,
+    torn: bool,
+}
+
 impl Faults {
+    /// The process dies: after this many calls nothing goes through any more. `torn`: the first
+    /// call that fails is applied, and its answer is lost.
+    #[must_use]
+    pub fn death(after: u64, torn: bool) -> std::sync::Arc<Self> {
+        let faults = Self::of(VecDeque::new(), None);
+        faults.plan().dies = Some(Death { after, torn });
+        faults
+    }
+
     /// These faults in this order: each call suffers the first step left that may hit it.
     /// Afterwards, and from the start if there are none, everything goes well until
     /// [`Faults::push`].
@@ -131,7 +160,7 @@ impl Faults {
     }
 
     fn of(script: VecDeque<Step>, random: Option<(SplitMix, Rates)>) -> std::sync::Arc<Self> {
-        let plan = Plan { script, random, injected: Injected::default() };
+        let plan = Plan { calls: 0, dies: None, script, random, injected: Injected::default() };
         std::sync::Arc::new(Self { plan: Mutex::new(plan) })
     }
 
@@ -145,6 +174,7 @@ impl Faults {
         let mut plan = self.plan();
         plan.script.clear();
         plan.random = None;
+        plan.dies = None;
     }
 
     /// What was injected so far.
@@ -161,20 +191,19 @@ impl Faults {
 
     pub(crate) fn next(&self, operation: &str, tables: &[String]) -> Option<Fault> {
         let mut plan = self.plan();
+        plan.calls += 1;
+        if let Some(Death { after, torn }) = plan.dies.filter(|d| plan.calls > d.after) {
+            let last = torn && plan.calls == after + 1;
+            let fault = if last { Fault::LostAck } else { Fault::Timeout };
+            plan.injected.count(fault);
+            return Some(fault);
+        }
         let scripted = plan.script.iter().position(|s| s.hits(operation, tables));
         let fault = match scripted.and_then(|at| plan.script.remove(at)) {
             Some(step) => Some(step.fault),
             None => plan.random.as_mut().and_then(|(rng, rates)| rates.pick(rng, operation)),
         }?;
-        let injected = &mut plan.injected;
-        match fault {
-            Fault::Pass => return Some(fault),
-            Fault::Conflict => injected.conflict += 1,
-            Fault::Throttle => injected.throttle += 1,
-            Fault::LostAck => injected.lost_ack += 1,
-            Fault::Timeout => injected.timeout += 1,
-            Fault::Delay(_) => injected.delay += 1,
-        }
+        plan.injected.count(fault);
         Some(fault)
     }
 
@@ -282,6 +311,18 @@ mod tests {
         assert_eq!(faults.next("Query", &usage), Some(Fault::Throttle));
         assert_eq!(faults.next("PutItem", &usage), Some(Fault::Conflict));
         assert_eq!((faults.left(), faults.injected().total()), (0, 2));
+    }
+
+    #[test]
+    fn after_a_death_nothing_goes_through() {
+        let faults = Faults::death(2, true);
+        let got: Vec<_> = (0..5).map(|_| faults.next("PutItem", &[])).collect();
+        assert_eq!(got, [None, None, Some(Fault::LostAck), Some(Fault::Timeout), Some(Fault::Timeout)]);
+        let faults = Faults::death(0, false);
+        assert_eq!(faults.next("Query", &[]), Some(Fault::Timeout));
+        assert_eq!(faults.injected(), Injected { timeout: 1, ..Injected::default() });
+        faults.stop();
+        assert_eq!(faults.next("Query", &[]), None);
     }
 
     #[test]

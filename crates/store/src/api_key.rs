@@ -17,9 +17,9 @@ use crate::{Store, StoreError, Table, keys};
 pub enum Role {
     /// Reads.
     Viewer,
-    /// Reads and changes customers.
+    /// Reads, and changes customers, their credentials and keys.
     Operator,
-    /// Everything: providers, plans, keys.
+    /// Everything: providers and plans too.
     Owner,
 }
 

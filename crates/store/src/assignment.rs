@@ -23,6 +23,17 @@ use crate::{Store, StoreError, Table, keys};
 /// How long the history of assignments is kept.
 const HISTORY_KEPT: std::time::Duration = std::time::Duration::from_secs(400 * 86_400);
 
+/// How a claim finds its line.
+#[derive(Clone, Copy, Debug)]
+pub enum Found<'a> {
+    /// Closed, or not there: the claim opens it.
+    Closed(&'a Opening),
+    /// Open, and nobody of this attempt has claimed it.
+    Open,
+    /// Claimed by this attempt.
+    Claimed,
+}
+
 /// What opening a line writes along with a claim.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
@@ -67,10 +78,29 @@ enum Part {
 
 type Parts = Vec<(Part, Write)>;
 
-/// The condition under which `claim` may be put.
-fn claim_write(claim: &Assignment, now: Timestamp) -> Result<Write, Failure> {
+/// The writes that put `claim` on its line, and the conditions under which they may.
+fn claim_writes(claim: &Assignment, found: Found<'_>, now: Timestamp) -> Result<Parts, Failure> {
+    let mut parts = vec![(Part::Assignment, claim_write(claim, found, now)?)];
+    match found {
+        Found::Closed(opening) => parts.extend(open_writes(opening)?),
+        // Counted up, so that whoever closes it meanwhile looks again and sees the claim.
+        Found::Open => parts.push((Part::Line, still_open(&claim.line))),
+        Found::Claimed => {}
+    }
+    Ok(parts)
+}
+
+fn claim_write(claim: &Assignment, found: Found<'_>, now: Timestamp) -> Result<Write, Failure> {
     let key = keys::assignment(&claim.line);
     let item = encode(&key, claim, None)?;
+    if matches!(found, Found::Claimed) {
+        // A line that is closed loses its claim: it must not come back on a closed line.
+        return Ok(Write::put(key, item)
+            .when("#state = :pending AND attempt = :attempt")
+            .name("#state", "state")
+            .value(":pending", s("pending"))
+            .value(":attempt", s(&claim.attempt)));
+    }
     // An expired claim that still names an intent is not over: its purchase may have happened.
     Ok(Write::put(key, item)
         .when(
@@ -132,14 +162,11 @@ impl Store {
     pub async fn claim_idle(
         &self,
         claim: &Assignment,
-        opening: Option<&Opening>,
+        found: Found<'_>,
         free: &FreeProxy,
         now: Timestamp,
     ) -> Result<Claim, StoreError> {
-        let mut parts = vec![(Part::Assignment, claim_write(claim, now).map_err(Failure::into_store)?)];
-        if let Some(o) = opening {
-            parts.extend(open_writes(o).map_err(Failure::into_store)?);
-        }
+        let mut parts = claim_writes(claim, found, now).map_err(Failure::into_store)?;
         parts.extend(take_free(free, &claim.line).into_iter().map(|w| (Part::Proxy, w)));
         self.send_claim(claim, parts).await
     }
@@ -152,15 +179,12 @@ impl Store {
     pub async fn claim_to_buy(
         &self,
         claim: &Assignment,
-        opening: Option<&Opening>,
+        found: Found<'_>,
         intent: &Intent,
         caps: SpendCaps,
         now: Timestamp,
     ) -> Result<Claim, StoreError> {
-        let mut parts = vec![(Part::Assignment, claim_write(claim, now).map_err(Failure::into_store)?)];
-        if let Some(o) = opening {
-            parts.extend(open_writes(o).map_err(Failure::into_store)?);
-        }
+        let mut parts = claim_writes(claim, found, now).map_err(Failure::into_store)?;
         let [row, entry, provider, customer] = plan(intent, caps).map_err(Failure::into_store)?;
         parts.push((Part::Other, row));
         parts.push((Part::Other, entry));
@@ -271,19 +295,12 @@ impl Store {
                 if let Some(at) = line.close_due {
                     writes.push(Write::delete(keys::line_due(&line.key, at)));
                 }
-                if let Some(a) = assignment {
-                    writes.push(
-                        Write::delete(keys::assignment(&line.key))
-                            .when("ver = :ver AND attempt = :attempt")
-                            .value(":ver", n(a.ver))
-                            .value(":attempt", s(&a.attempt)),
-                    );
-                    if a.state != AssignmentState::Pending {
-                        let key = keys::assignment_history(&line.key, a.since);
-                        let mut item = encode(&key, a, Some(now.plus(HISTORY_KEPT)))?;
-                        item.insert("released_at".to_owned(), n(now.as_millis()));
-                        writes.push(Write::put(key, item));
-                    }
+                writes.push(gone(&line.key, assignment)?);
+                if let Some(a) = assignment.filter(|a| a.state != AssignmentState::Pending) {
+                    let key = keys::assignment_history(&line.key, a.since);
+                    let mut item = encode(&key, a, Some(now.plus(HISTORY_KEPT)))?;
+                    item.insert("released_at".to_owned(), n(now.as_millis()));
+                    writes.push(Write::put(key, item));
                 }
                 if let Some((p, due, paid_until)) = proxy {
                     writes.extend(go_idle(p, now, due, paid_until)?);
@@ -297,6 +314,28 @@ impl Store {
             Err(e) => Err(e.into_store()),
         }
     }
+}
+
+/// The write that counts up an open line; a closed one fails it.
+fn still_open(line: &LineKey) -> Write {
+    Write::update(keys::line(line), "SET ver = ver + :one")
+        .when("#state = :open")
+        .name("#state", "state")
+        .value(":open", s("open"))
+        .value(":one", n(1))
+}
+
+/// The write that removes a line's assignment, if it is still as it was read: a claim that was
+/// made or bound meanwhile must not stay on a closed line.
+fn gone(line: &LineKey, read: Option<&Assignment>) -> Result<Write, Failure> {
+    let delete = Write::delete(keys::assignment(line));
+    let Some(a) = read else { return Ok(delete.when(crate::expr::ABSENT)) };
+    Ok(delete
+        .when("ver = :ver AND attempt = :attempt AND #state = :state")
+        .name("#state", "state")
+        .value(":ver", n(a.ver))
+        .value(":attempt", s(&a.attempt))
+        .value(":state", crate::item::value(&a.state)?))
 }
 
 /// What failed conditions say about a claim. The line's own item speaks first.

@@ -59,10 +59,8 @@ impl Store {
         let mut ids = lists.iter().flatten().map(|item| sort_key(item).to_owned()).collect::<Vec<_>>();
         ids.sort_unstable();
         ids.truncate(limit);
-        let profiles = ids.into_iter().filter_map(|id| CustomerId::new(id).ok()).map(|id| async move {
-            let found = self.customer(&id).await;
-            found
-        });
+        let ids = ids.into_iter().filter_map(|id| CustomerId::new(id).ok()).collect::<Vec<_>>();
+        let profiles = ids.iter().map(|id| self.customer(id));
         Ok(futures_util::future::try_join_all(profiles).await?.into_iter().flatten().collect())
     }
 

@@ -155,10 +155,13 @@ impl Store {
     ) -> Result<Vec<FreeProxy>, StoreError> {
         let list = keys::free_list(country, class);
         let from = format!("{start:08x}");
-        let mut items = self.query(Table::Inventory, &list, &from, "~", Some(limit)).await?;
-        if items.len() < limit && start > 0 {
-            items.extend(self.query(Table::Inventory, &list, "0", &from, Some(limit - items.len())).await?);
-        }
+        // Both parts at once: a claim is one wave later, not two.
+        let (mut items, before) = tokio::try_join!(
+            self.query(Table::Inventory, &list, &from, "~", Some(limit)),
+            self.query(Table::Inventory, &list, "0", &from, Some(limit)),
+        )?;
+        items.extend(before);
+        items.truncate(limit);
         items.into_iter().map(decode).collect()
     }
 

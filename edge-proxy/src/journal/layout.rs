@@ -69,8 +69,8 @@ pub(super) mod usage {
     pub const INGRESS: usize = 1;
     pub const EGRESS: usize = 2;
     pub const CONNECTIONS: usize = 3;
+    /// Which lease, which worker, since when.
     pub const LEASE: usize = 4;
-    pub const WORKER: usize = 5;
     pub const SINCE: usize = 6;
     pub const LINE: usize = 7;
     pub const LINE_WORDS: usize = 9;

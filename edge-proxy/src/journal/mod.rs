@@ -19,7 +19,7 @@ pub(crate) use file::earlier;
 pub(crate) use read::{LeaseLeft, Remains, UsageLeft};
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -214,11 +214,6 @@ impl Journal {
     pub fn depth(&self) -> (usize, usize) {
         let free = self.free();
         (self.layout.leases - free.leases.len(), self.layout.usages - free.usages.len())
-    }
-
-    /// The file.
-    pub fn path(&self) -> &Path {
-        &self.path
     }
 
     /// Deletes the file: all it says is in the store.

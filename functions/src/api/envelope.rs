@@ -111,9 +111,6 @@ fn refusal_in(answer: &mut Response) -> Option<Refusal> {
     }
     let code = match answer.status().as_u16() {
         ..400 => return None,
-        404 => Code::NotFound,
-        405 => Code::MethodNotAllowed,
-        413 => Code::BodyTooLarge,
         400..500 => Code::Validation,
         500.. => Code::Internal,
     };
@@ -159,4 +156,35 @@ pub(super) async fn no_method() -> Refused {
 /// Says that the process serves.
 pub(super) async fn healthz() -> Json<serde_json::Value> {
     Json(json!({ "status": "ok" }))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use http_body_util::BodyExt;
+    use tower::ServiceExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_the_framework_says_by_itself_does_not_leave() {
+        for (said, code) in [(415, "VALIDATION"), (500, "INTERNAL")] {
+            let answer = (StatusCode::from_u16(said).unwrap(), "at src/secret.rs:7");
+            let router = Router::new().route("/", get(move || async move { answer })).layer(from_fn(frame));
+            let answer = router.oneshot(Request::new(Body::empty())).await.unwrap();
+            assert_eq!(answer.headers()[ERROR_CODE], code);
+            let body = answer.into_body().collect().await.unwrap().to_bytes();
+            assert!(!String::from_utf8_lossy(&body).contains("secret.rs"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_caller_that_nothing_tells_is_unknown() {
+        let (mut parts, ()) = Request::new(()).into_parts();
+        let Ok(context) = Context::from_request_parts(&mut parts, &()).await;
+        assert_eq!((context.ip.as_str(), context.correlation_id.len()), ("unknown", 26));
+    }
 }

@@ -1,7 +1,7 @@
 //! `Idempotency-Key`: the same key and request, the same answer; another request, 422.
 //!
 //! Answers are kept without secrets: a handler adds them after [`Request::once`], and says so
-//! (`secret_replayed`) where it cannot give one twice.
+//! (`secretReplayed`) where it cannot give one twice.
 
 use axum::Json;
 use axum::extract::FromRequestParts;
@@ -65,7 +65,7 @@ impl Done {
     pub fn show_once(&mut self, field: &str, secret: Option<String>) {
         match secret {
             Some(secret) => self.body[field] = secret.into(),
-            None => self.body["secret_replayed"] = true.into(),
+            None => self.body["secretReplayed"] = true.into(),
         }
     }
 }

@@ -28,9 +28,9 @@ pub(super) trait Needs: Send {
 }
 /// Reads.
 pub(super) struct Viewer;
-/// Changes customers.
+/// Changes customers, their credentials and keys.
 pub(super) struct Operator;
-/// Changes providers, plans and keys.
+/// Changes providers and plans too.
 pub(super) struct Owner;
 impl Needs for Viewer {
     const ROLE: Role = Role::Viewer;

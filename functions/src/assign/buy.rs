@@ -112,8 +112,7 @@ impl Walk<'_> {
             };
             let caps = SpendCaps { provider: provider.spend_cap_day, customer: self.customer.limits.spend_day };
             self.claim.intent = Some(id);
-            let opening = self.opening.clone();
-            let claim = self.platform.store.claim_to_buy(&self.claim, opening.as_ref(), &intent, caps, now).await?;
+            let claim = self.platform.store.claim_to_buy(&self.claim, self.found(), &intent, caps, now).await?;
             match claim {
                 Claim::Won => {
                     self.claim_written();

@@ -88,7 +88,7 @@ impl Walk<'_> {
             outcome: "recycled".to_owned(),
             intent: None,
         });
-        let claim = self.platform.store.claim_idle(&bound, self.opening.as_ref(), free, now).await?;
+        let claim = self.platform.store.claim_idle(&bound, self.found(), free, now).await?;
         match claim {
             Claim::Won => {
                 self.claim_written();

@@ -60,7 +60,11 @@ async fn bodies_are_bounded_and_must_be_the_documented_json() {
     w.customer("demo").await;
     let before = w.everything_stored().await;
     let create = |body: String| {
-        w.admin(Method::POST, "/admin/users").key("x-admin-api-key", OWNER).header("x-correlation-id", "c").body(body).send()
+        w.admin(Method::POST, "/admin/users")
+            .key("x-admin-api-key", OWNER)
+            .header("x-correlation-id", "c")
+            .body(body)
+            .send()
     };
     let detail = create("x".repeat(100 << 10)).await.refused(413, "BODY_TOO_LARGE");
     assert!(detail.contains("65536"), "{detail}");
@@ -88,7 +92,9 @@ async fn bodies_are_bounded_and_must_be_the_documented_json() {
         let detail = answer.refused(400, "VALIDATION");
         assert!(detail.contains(named) && detail.len() < 1000, "{named}: {detail}");
     }
-    create(json!({ "name": "A", "plan": "basic", "defaultCountry": "zz" }).to_string()).await.refused(400, "COUNTRY_UNKNOWN");
+    create(json!({ "name": "A", "plan": "basic", "defaultCountry": "zz" }).to_string())
+        .await
+        .refused(400, "COUNTRY_UNKNOWN");
     assert_eq!(w.everything_stored().await, before, "bad input leaves no trace");
 }
 
@@ -137,26 +143,44 @@ async fn only_keys_of_the_right_kind_pass() {
 async fn viewers_read_operators_change_customers_owners_change_the_rest() {
     let (w, _) = World::with_demo().await;
     let before = w.everything_stored().await;
-    let gets = ["/admin/users", "/admin/users/demo", "/admin/users/demo/keys", "/admin/users/demo/credentials",
-        "/admin/proxies/metrics", "/admin/proxies/providers", "/admin/proxies/providers/brd", "/admin/plans", "/admin/audit"];
+    let gets = [
+        "/admin/users",
+        "/admin/users/demo",
+        "/admin/users/demo/keys",
+        "/admin/users/demo/credentials",
+        "/admin/proxies/metrics",
+        "/admin/proxies/providers",
+        "/admin/proxies/providers/brd",
+        "/admin/plans",
+        "/admin/audit",
+    ];
     for path in gets {
         let answer = w.admin(Method::GET, path).key("x-admin-api-key", VIEWER).send().await;
         assert_eq!(answer.status, 200, "{path}: {}", answer.text);
     }
     let (post, put, delete) = (Method::POST, Method::PUT, Method::DELETE);
     for (method, path) in [
-        (&post, "/admin/users"), (&delete, "/admin/users/demo"), (&post, "/admin/users/demo/ban"),
-        (&post, "/admin/users/demo/unban"), (&post, "/admin/users/demo/kick"), (&post, "/admin/users/demo/unlock"),
-        (&post, "/admin/users/demo/extend"), (&post, "/admin/users/demo/plan"), (&post, "/admin/users/demo/keys"),
-        (&delete, "/admin/users/demo/keys/k"), (&post, "/admin/users/demo/credentials/demo/rotate"),
+        (&post, "/admin/users"),
+        (&delete, "/admin/users/demo"),
+        (&post, "/admin/users/demo/ban"),
+        (&post, "/admin/users/demo/unban"),
+        (&post, "/admin/users/demo/kick"),
+        (&post, "/admin/users/demo/unlock"),
+        (&post, "/admin/users/demo/extend"),
+        (&post, "/admin/users/demo/plan"),
+        (&post, "/admin/users/demo/keys"),
+        (&delete, "/admin/users/demo/keys/k"),
+        (&post, "/admin/users/demo/credentials/demo/rotate"),
     ] {
         let ask = w.admin(method.clone(), path).key("x-admin-api-key", VIEWER);
         let detail = ask.send().await.refused(403, "FORBIDDEN");
         assert!(detail.contains("operator"), "{path}: {detail}");
     }
     for (method, path) in [
-        (&post, "/admin/proxies/providers"), (&put, "/admin/proxies/providers/brd"),
-        (&delete, "/admin/proxies/providers/brd"), (&post, "/admin/plans"),
+        (&post, "/admin/proxies/providers"),
+        (&put, "/admin/proxies/providers/brd"),
+        (&delete, "/admin/proxies/providers/brd"),
+        (&post, "/admin/plans"),
     ] {
         let ask = w.admin(method.clone(), path).key("x-admin-api-key", OPERATOR);
         let detail = ask.send().await.refused(403, "FORBIDDEN");
@@ -178,4 +202,14 @@ async fn a_store_that_does_not_answer_is_told_without_its_details() {
     w.get_as(&key, "/v1/me").await.expect(200);
     w.outside.secrets.lock().unwrap().clear();
     w.post("/admin/users/demo/credentials/demo/rotate", json!({})).await.refused(503, "STORE_UNAVAILABLE");
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_refused() {
+    let w = World::new().await;
+    let parts: [Result<&str, std::io::Error>; 2] = [Ok("{\"name\":"), Err(std::io::ErrorKind::ConnectionReset.into())];
+    let body = axum::body::Body::from_stream(futures_util::stream::iter(parts));
+    let ask = w.admin(Method::POST, "/admin/users").key("x-admin-api-key", OWNER).body(body);
+    let detail = ask.send().await.refused(400, "VALIDATION");
+    assert!(detail.contains("complete"), "{detail}");
 }

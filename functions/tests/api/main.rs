@@ -8,6 +8,6 @@ mod frame;
 mod idempotency;
 mod keys;
 mod market;
-mod proxies;
 mod providers;
+mod proxies;
 mod world;

@@ -1,10 +1,11 @@
 //! A platform on the embedded engine, its two routers, and requests to them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
@@ -183,11 +184,21 @@ impl World {
     pub async fn everything_stored(&self) -> String {
         let mut text = String::new();
         for table in ["accounts", "inventory", "usage", "billing", "audit"] {
-            let items = self.engine.client().scan().table_name(table).send().await.unwrap().items;
-            text += &format!("{items:?}");
+            let items = self.engine.client().scan().table_name(table).send().await.unwrap().items.unwrap();
+            let mut rows = items.iter().map(in_order).collect::<Vec<_>>();
+            rows.sort();
+            text += &format!("{table}: {rows:?}\n");
         }
         text
     }
+}
+
+fn in_order(fields: &HashMap<String, AttributeValue>) -> BTreeMap<&String, String> {
+    let text = |v: &AttributeValue| match v {
+        AttributeValue::M(m) => format!("{:?}", in_order(m)),
+        other => format!("{other:?}"),
+    };
+    fields.iter().map(|(k, v)| (k, text(v))).collect()
 }
 
 pub fn provider(id: &str) -> Value {

@@ -73,8 +73,7 @@ impl Client {
     pub async fn get(&self, host: &str, path: &str) -> Result<(Vec<u8>, Bytes), Failure> {
         let mut stream = TcpStream::connect(self.gateway).await.map_err(broken)?;
         let auth = self.authorization();
-        let request =
-            format!("GET http://{host}{path} HTTP/1.1\r\nHost: {host}\r\n{auth}Connection: close\r\n\r\n");
+        let request = format!("GET http://{host}{path} HTTP/1.1\r\nHost: {host}\r\n{auth}Connection: close\r\n\r\n");
         let (body, bytes) = exchange(&mut stream, request.as_bytes()).await?;
         Ok((body, bytes))
     }
@@ -129,12 +128,6 @@ impl Tunnel {
         let (body, bytes) = exchange(&mut self.stream, &request).await?;
         self.bytes = self.bytes.plus(bytes);
         Ok(body)
-    }
-
-    /// What went through so far.
-    #[must_use]
-    pub fn bytes(&self) -> Bytes {
-        self.bytes
     }
 
     /// Closes it from this side.

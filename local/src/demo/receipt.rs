@@ -132,7 +132,10 @@ impl Receipt {
         let all = self.tunnels.client.plus(self.requests.client).total();
         hold(self.charged_bytes == all, "the allowance was charged another amount");
         let b = &self.bill;
-        hold(b.intents_confirmed == b.ledger.len(), "the provider sold another number of addresses than intents confirm");
+        hold(
+            b.intents_confirmed == b.ledger.len(),
+            "the provider sold another number of addresses than intents confirm",
+        );
         hold(b.intents_micros == b.paid_micros, "the provider charged another sum than intents say");
         hold(b.ledger.iter().all(|row| row.released_at.is_some()), "an address was not given back");
         hold(b.paid_later_micros == b.paid_micros, "billing went on after the release");
@@ -150,7 +153,11 @@ impl Receipt {
                 let _ = writeln!(out, "            asked {asked}, given {given}: {ip}");
             }
             for hop in &step.hops {
-                let intent = if hop.intent.is_empty() { String::new() } else { format!("  intent {}", hop.intent.join(" → ")) };
+                let intent = if hop.intent.is_empty() {
+                    String::new()
+                } else {
+                    format!("  intent {}", hop.intent.join(" → "))
+                };
                 let _ = writeln!(out, "            {} {}{intent}", hop.country, hop.outcome);
             }
         }

@@ -1,7 +1,6 @@
 //! Customers; the route calls them users.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
@@ -19,7 +18,7 @@ use crate::api::envelope::Refused;
 use crate::api::idempotent::{Done, Key};
 use crate::api::principal::{Admin, Operator, Viewer};
 use crate::api::views;
-use crate::customers::{self, NewCustomer};
+use crate::customers::{self, End, NewCustomer};
 use crate::outcome::store;
 use crate::platform::Platform;
 use crate::random::ulid;
@@ -229,25 +228,15 @@ pub(super) async fn extend(
     body: Body,
 ) -> Result<Done, Refused> {
     let longer: Longer = body.json()?;
-    let now = admin.by.at;
     let at = longer.expires_at.as_deref().map(instant).transpose()?;
-    let days = match (longer.days, at, longer.never) {
-        (Some(days), None, None) if (1..=MOST_DAYS).contains(&days) => Some(days),
-        (None, Some(_), None) | (None, None, Some(true)) => None,
+    let end = match (longer.days, at, longer.never) {
+        (Some(days), None, None) if (1..=MOST_DAYS).contains(&days) => End::Days(days),
+        (None, Some(at), None) => End::At(at),
+        (None, None, Some(true)) => End::Never,
         _ => return Err(invalid(format!("one of days (1 to {MOST_DAYS}), expiresAt, never (true)"))),
     };
-    let work = async {
-        let until = match days {
-            None => at,
-            Some(days) => {
-                let ends = customers::find(&platform, &id, false).await?.expires_at;
-                let from = ends.map_or(now, |ends| ends.max(now));
-                Some(from.plus(Duration::from_secs(u64::from(days) * 86_400)))
-            }
-        };
-        shown(&admin, customers::extend(&platform, &admin.by, &id, until)).await
-    };
-    key.once(&platform, &admin.by, &body, work).await
+    let work = customers::extend(&platform, &admin.by, &id, end);
+    key.once(&platform, &admin.by, &body, shown(&admin, work)).await
 }
 
 #[derive(Deserialize)]

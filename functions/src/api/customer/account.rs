@@ -8,12 +8,14 @@ use axum::extract::State;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tollgate_domain::budget::Bucket;
+use tollgate_domain::customer::Standing;
 use tollgate_domain::line::LineState;
 
 use crate::api::body::{Asked, invalid};
 use crate::api::envelope::Refused;
 use crate::api::principal::{Caller, ReadAccount};
 use crate::api::views;
+use crate::customers::used_up;
 use crate::outcome::store;
 use crate::platform::Platform;
 
@@ -22,9 +24,15 @@ pub(super) async fn me(
     caller: Caller<ReadAccount>,
     State(platform): State<Arc<Platform>>,
 ) -> Result<Json<Value>, Refused> {
-    let lines = platform.store.lines(&caller.customer.id).await.map_err(store)?;
+    let id = &caller.customer.id;
+    let (lines, buckets) =
+        futures_util::future::try_join(platform.store.lines(id), platform.store.allowances(id)).await.map_err(store)?;
     let mut me = views::account(&caller.customer, caller.by.at);
     me["openLines"] = lines.iter().filter(|l| l.state == LineState::Open).count().into();
+    let active = caller.customer.standing(caller.by.at) == Standing::Active;
+    if active && used_up(&caller.customer, &buckets, caller.by.at) {
+        me["status"] = "limited".into();
+    }
     me["endpoint"] = platform.edge_endpoint.as_str().into();
     Ok(Json(me))
 }

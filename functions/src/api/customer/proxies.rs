@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::json;
 use tollgate_domain::line::LineState;
+use tollgate_domain::refusal::Code;
 
 use crate::api::body::{Asked, invalid};
 use crate::api::envelope::{ERROR_CODE, Refused};
@@ -43,12 +44,14 @@ pub(super) async fn list(
 ) -> Result<Response, Refused> {
     let format = format(asked.format.as_deref(), &headers)?;
     if let Some(refusal) = customers::blocked(&caller.customer, caller.now) {
-        let code = HeaderValue::from_static(refusal.code.as_str());
-        return Ok(
-            (StatusCode::OK, [(ERROR_CODE, code)], plain("text/plain; charset=utf-8", String::new())).into_response()
-        );
+        return Ok(empty(refusal.code));
     }
-    let lines = platform.store.lines(&caller.customer.id).await.map_err(store)?;
+    let id = &caller.customer.id;
+    let (lines, buckets) =
+        futures_util::future::try_join(platform.store.lines(id), platform.store.allowances(id)).await.map_err(store)?;
+    if customers::used_up(&caller.customer, &buckets, caller.now) {
+        return Ok(empty(Code::QuotaExhausted));
+    }
     let open = lines.into_iter().filter(|l| l.state == LineState::Open && l.alias.is_none());
     let open = open.map(|l| (l.key.label, l.country)).collect::<Vec<_>>();
     let urls = customers::proxy_urls(&platform, &caller.customer.id, &open).await?;
@@ -60,6 +63,12 @@ pub(super) async fn list(
             Json(json!({ "proxies": all.collect::<Vec<_>>() })).into_response()
         }
     })
+}
+
+fn empty(code: Code) -> Response {
+    let mut answer = plain("text/plain; charset=utf-8", String::new());
+    answer.headers_mut().insert(ERROR_CODE, HeaderValue::from_static(code.as_str()));
+    answer
 }
 
 /// The query decides, then `Accept`, then text.

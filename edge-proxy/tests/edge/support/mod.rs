@@ -1,0 +1,20 @@
+//! What the stories share.
+
+pub mod client;
+pub mod upstream;
+pub mod world;
+
+pub use client::{basic, body_of, connect, read_all, read_head, status};
+pub use upstream::Upstream;
+pub use world::World;
+
+use std::time::{Duration, Instant};
+
+/// Waits until `condition` holds; fails after ten seconds.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let end = Instant::now() + Duration::from_secs(10);
+    while !condition().await {
+        assert!(Instant::now() < end, "never happened: {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}

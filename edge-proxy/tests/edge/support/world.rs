@@ -1,0 +1,267 @@
+//! A store with one customer, an upstream, and an edge between them.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use hmac::{Hmac, KeyInit, Mac};
+use secrecy::SecretString;
+use tempfile::TempDir;
+use tollgate_domain::assignment::{AssignReply, AssignRequest, Assignment, AssignmentState, RefusalWire};
+use tollgate_domain::budget::{Allowance, Bucket};
+use tollgate_domain::country::Country;
+use tollgate_domain::customer::{Ban, Credential, Customer};
+use tollgate_domain::id::{CustomerId, ProviderId, ProxyId};
+use tollgate_domain::money::Money;
+use tollgate_domain::plan::Limits;
+use tollgate_domain::provider::{BillingGrain, DueRule, Provider, ProviderType};
+use tollgate_domain::proxy::{ProxyClass, UpstreamKind};
+use tollgate_domain::refusal::Refusal;
+use tollgate_domain::time::{Clock, Timestamp};
+use tollgate_edge::{
+    Assigner, AssignerError, BoxFuture, Edge, EdgeConfig, EdgeDeps, GatewaySecrets, SecretError, StartError,
+};
+use tollgate_engine::Engine;
+use tollgate_store::Store;
+use tollgate_store::allowance::Grant;
+use tollgate_store::usage::DayUsage;
+
+use super::Upstream;
+
+pub const PASSWORD: &str = "demo-password";
+pub const PEPPER: &str = "pepper";
+/// 2024-02-29T12:00:00Z
+pub const NOON: Timestamp = Timestamp::from_secs(1_709_208_000);
+
+/// A wall clock that tests move.
+pub struct TestClock(AtomicU64);
+
+impl TestClock {
+    pub fn jump(&self, by: Duration) {
+        self.0.fetch_add(u64::try_from(by.as_millis()).unwrap(), Ordering::AcqRel);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::Acquire))
+    }
+}
+
+/// Gives every line an address of its own, or a refusal.
+#[derive(Default)]
+pub struct TestAssigner {
+    pub asked: Mutex<Vec<AssignRequest>>,
+    pub refusal: Mutex<Option<Refusal>>,
+}
+
+impl Assigner for TestAssigner {
+    fn assign(&self, req: AssignRequest) -> BoxFuture<'_, Result<AssignReply, AssignerError>> {
+        Box::pin(async move {
+            self.asked.lock().unwrap().push(req.clone());
+            if let Some(refusal) = self.refusal.lock().unwrap().as_ref() {
+                return Ok(AssignReply::Refused { refusal: RefusalWire::from(refusal) });
+            }
+            Ok(AssignReply::Bound { assignment: Box::new(assignment(&req)) })
+        })
+    }
+}
+
+pub fn assignment(req: &AssignRequest) -> Assignment {
+    let be = Country::parse("be").unwrap();
+    serde_json::from_value(serde_json::json!({
+        "line": req.line, "state": AssignmentState::Bound, "attempt": "a1", "until": 0, "ver": 1,
+        "requested": req.country.unwrap_or(be), "class": req.class.unwrap_or(ProxyClass::Isp),
+        "country": "nl", "proxy": ProxyId { provider: "brd".parse().unwrap(), ip: "203.0.113.7".into() },
+        "kind": UpstreamKind::Exclusive, "since": 0,
+    }))
+    .unwrap()
+}
+
+struct TestSecrets;
+
+impl GatewaySecrets for TestSecrets {
+    fn gateway(&self, _: &ProviderId) -> BoxFuture<'_, Result<SecretString, SecretError>> {
+        Box::pin(async { Ok("zone-password".to_owned().into()) })
+    }
+}
+
+/// See the module.
+pub struct World {
+    pub engine: Engine,
+    pub store: Store,
+    pub clock: Arc<TestClock>,
+    pub assigner: Arc<TestAssigner>,
+    pub upstream: Upstream,
+    pub dir: TempDir,
+    pub config: EdgeConfig,
+}
+
+pub fn verifier(password: &str) -> String {
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(PEPPER.as_bytes()).unwrap();
+    mac.update(password.as_bytes());
+    hex::encode(mac.finalize().into_bytes())
+}
+
+impl World {
+    /// A customer `demo` with `quota` bytes and these limits.
+    pub async fn new(quota: u64, limits: Limits) -> Self {
+        let engine = Engine::memory().unwrap();
+        let store = Store::new(engine.client(), "t-");
+        store.create_tables().await.unwrap();
+        let upstream = Upstream::start().await;
+        let dir = TempDir::new().unwrap();
+        let mut config = EdgeConfig::new("edge1".parse().unwrap(), dir.path());
+        config.workers = 2;
+        config.linger = Duration::from_millis(100);
+        config.feed_interval = Duration::from_millis(100);
+        config.lease_slots = 64;
+        config.usage_slots = 256;
+        config.dial_allow = vec!["127.0.0.0/8".parse().unwrap()];
+        let clock = Arc::new(TestClock(AtomicU64::new(NOON.as_millis())));
+        let world = Self { engine, store, clock, assigner: Arc::default(), upstream, dir, config };
+        let credential = Credential {
+            user: "demo".parse().unwrap(),
+            customer: demo(),
+            version: 1,
+            verifier: verifier(PASSWORD),
+            previous: None,
+            created_at: NOON,
+        };
+        world.store.create_customer(&customer(limits), &credential, NOON).await.unwrap();
+        assert!(world.store.put_provider(&provider(world.upstream.addr), NOON).await.unwrap());
+        if quota > 0 {
+            world.grant("plan", &plan_bucket(), quota).await;
+        }
+        world
+    }
+
+    pub async fn grant(&self, source: &str, bucket: &Bucket, bytes: u64) {
+        let grant = Grant {
+            source: source.into(),
+            bytes,
+            plan_ver: 1,
+            spend_from: NOON.month_start(),
+            spend_until: NOON.next_month_start(),
+        };
+        assert!(self.store.grant(&demo(), bucket, &grant, self.clock.now()).await.unwrap());
+    }
+
+    pub async fn start(&self) -> Edge {
+        self.try_start(self.store.clone()).await.unwrap()
+    }
+
+    pub async fn try_start(&self, store: Store) -> Result<Edge, StartError> {
+        let bind = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        Edge::start(self.config.clone(), self.deps(store), bind(), bind()).await
+    }
+
+    pub fn deps(&self, store: Store) -> EdgeDeps {
+        EdgeDeps {
+            store,
+            clock: Arc::clone(&self.clock) as _,
+            assigner: Arc::clone(&self.assigner) as _,
+            secrets: Arc::new(TestSecrets),
+            pepper: PEPPER.to_owned().into(),
+        }
+    }
+
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    pub async fn ban(&self) {
+        let ban = Ban { at: self.now(), reason: "abuse".into(), by: "op".into() };
+        self.store.ban_customer(&demo(), ban, self.now()).await.unwrap().unwrap();
+    }
+
+    pub fn data_dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The customer's allowance in a bucket.
+    pub async fn allowance(&self, bucket: &Bucket) -> Allowance {
+        let found = self.store.allowances(&demo()).await.unwrap();
+        let allowance = found.into_iter().find(|(b, _)| b == bucket).unwrap().1;
+        assert!(allowance.is_sound(), "{allowance:?}");
+        allowance
+    }
+
+    /// What the daily rows say, summed: ingress, egress, connections.
+    pub async fn rows(&self) -> DayUsage {
+        let rows = self.store.usage(&demo(), &NOON.month()).await.unwrap();
+        rows.into_iter().fold(DayUsage::default(), |mut sum, (_, u)| {
+            sum.ingress += u.ingress;
+            sum.egress += u.egress;
+            sum.connections += u.connections;
+            sum
+        })
+    }
+
+    /// Names of the files in the data folder.
+    pub fn files(&self) -> Vec<String> {
+        let names = std::fs::read_dir(self.data_dir()).unwrap();
+        names.map(|e| e.unwrap().file_name().into_string().unwrap()).collect()
+    }
+}
+
+pub fn demo() -> CustomerId {
+    "demo".parse().unwrap()
+}
+
+pub fn plan_bucket() -> Bucket {
+    Bucket::Plan { start: NOON.month_start() }
+}
+
+/// Ten threads, strictly.
+pub fn limits() -> Limits {
+    Limits { threads: 10, thread_burst_milli: 1000, settle_s: 1, ..Limits::default() }
+}
+
+fn customer(limits: Limits) -> Customer {
+    Customer {
+        id: demo(),
+        name: "Demo".into(),
+        ver: 1,
+        plan: "test".into(),
+        plan_ver: 1,
+        limits,
+        default_country: None,
+        allow_fallback: true,
+        max_hops: 7,
+        ban: None,
+        locked_until: None,
+        expires_at: None,
+        kicked_at: None,
+        deleted_at: None,
+        created_at: NOON,
+    }
+}
+
+fn provider(gateway: SocketAddr) -> Provider {
+    Provider {
+        id: "brd".parse().unwrap(),
+        name: "Bright Data".into(),
+        kind: ProviderType::BrightData,
+        upstream: UpstreamKind::Exclusive,
+        class: ProxyClass::Isp,
+        api_url: "http://127.0.0.1:1".into(),
+        account: "c_1".into(),
+        zone: "isp".into(),
+        gateway_host: gateway.ip().to_string(),
+        gateway_port: gateway.port(),
+        price: Money::usd_micros(4_000_000),
+        billing_grain: BillingGrain::Month,
+        due_rule: DueRule::Strict,
+        idle_ttl_s: 3600,
+        spend_cap_day: None,
+        active: true,
+        health: 100,
+        ver: 1,
+        created_at: NOON,
+        updated_at: NOON,
+    }
+}
+

@@ -1,0 +1,89 @@
+//! A hundred lines ask at once, with some idle proxies, a slow provider and a store in which
+//! half of all transactions conflict.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tollgate_domain::plan::Limits;
+use tollgate_engine::{Faults, Rates};
+use tollgate_sandbox::{Call, Fault};
+
+use crate::support::books::{Books, none};
+use crate::support::door::Door;
+use crate::support::{Rig, long};
+
+const LINES: usize = 100;
+const CUSTOMERS: [&str; 4] = ["anna", "bert", "carl", "dora"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_hundred_lines_buy_exactly_what_is_not_idle() {
+    let rounds = if long() { 50 } else { 1 };
+    for round in 0..rounds {
+        for k in [0, 1, 5, 10, 37, 64, 99, 100, 120] {
+            Box::pin(race(k, round * 1000 + u64::from(k))).await;
+        }
+    }
+}
+
+async fn race(k: u32, seed: u64) {
+    let rig = Arc::new(Rig::new().await);
+    for c in CUSTOMERS {
+        rig.customer(c, Limits::default()).await;
+    }
+    rig.idle("nl", k).await;
+    rig.sandbox.set_stock("nl", 200);
+    for _ in 0..LINES {
+        rig.sandbox.faults().push(Call::Buy, Fault::Slow(Duration::from_millis(30)));
+    }
+    let rates = Rates { conflict: 550, throttle: 20, lost_ack: 20, ..Rates::default() };
+    let faults = Faults::random(seed, rates);
+    let door = Arc::new(Door::open(&rig, rig.faulty(&faults), &CUSTOMERS).await);
+    let mut asking = tokio::task::JoinSet::new();
+    for n in 0..LINES {
+        let door = door.clone();
+        let line = format!("{}#line{n}", CUSTOMERS[n % CUSTOMERS.len()]);
+        asking.spawn(async move { persistently(&door, &line).await });
+    }
+    let mut again = Vec::new();
+    while let Some(answer) = asking.join_next().await {
+        again.extend(answer.unwrap().err());
+    }
+    let injected = faults.injected();
+    faults.stop();
+    let late = again.len();
+    // What the store's faults interrupted is healed by time and the reconciler, as in life.
+    for _ in 0..3 {
+        rig.clock.forward_secs(40);
+        rig.reconcile().await;
+        for line in std::mem::take(&mut again) {
+            if rig.assign(&line, "nl").await.is_err() {
+                again.push(line);
+            }
+        }
+    }
+    let books = Books::of(&rig).await;
+    let what = format!("k = {k}, seed {seed}, {late} late, {injected:?}");
+    none(&what, &books.settled());
+    none(&what, &books.every_line_bound());
+    assert_eq!(rig.purchases(), LINES.saturating_sub(k as usize), "{what}");
+    assert_eq!((books.proxies("active"), books.open_lines()), (LINES, LINES), "{what}");
+    assert_eq!(books.free("nl"), (k as usize).saturating_sub(LINES), "{what}");
+    assert!(injected.conflict as usize > LINES / 2, "{what}");
+    println!("{what}");
+}
+
+/// Asks as a program does that is told to come back: at most ten times.
+async fn persistently(door: &Door, line: &str) -> Result<(), String> {
+    for _ in 0..10 {
+        match door.assign(line, "nl").await {
+            (200, body) => {
+                assert_eq!((&body["country"], &body["state"]), (&"nl".into(), &"bound".into()), "{body}");
+                return Ok(());
+            }
+            (503, _) => {}
+            other => panic!("{other:?}"),
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    Err(line.to_owned())
+}
