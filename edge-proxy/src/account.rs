@@ -33,6 +33,8 @@ pub(crate) struct Account {
     lines: Mutex<HashMap<LineLabel, Arc<LineUse>>>,
     usages: Mutex<HashMap<UsageId, UsageSlot>>,
     logins: Mutex<Vec<UserName>>,
+    /// What counters that are gone had counted.
+    past: Mutex<Counters>,
     began: Instant,
     seen_ms: AtomicU64,
 }
@@ -89,6 +91,7 @@ impl Account {
             lines: Mutex::default(),
             usages: Mutex::default(),
             logins: Mutex::default(),
+            past: Mutex::default(),
             began: Instant::now(),
             seen_ms: AtomicU64::new(0),
         }
@@ -261,7 +264,7 @@ impl Account {
         let idle = |u: &UsageSlot| u.users == 0 && journal.counters(u.slot) == seen;
         let Some(found) = usages.get(id).copied().filter(idle) else { return false };
         usages.remove(id);
-        journal.fold_usage(found.slot, id.lease);
+        self.fold(journal, found.slot, id.lease);
         true
     }
 
@@ -272,11 +275,33 @@ impl Account {
         usages.retain(|id, u| {
             let of_it = id.serial == lease.serial;
             if of_it {
-                journal.fold_usage(u.slot, id.lease);
+                self.fold(journal, u.slot, id.lease);
             }
             !of_it
         });
         journal.free_lease(lease.slot);
+    }
+
+    fn fold(&self, journal: &Journal, slot: usize, lease: usize) {
+        let last = journal.counters(slot);
+        let mut past = lock(&self.past);
+        past.ingress += last.ingress;
+        past.egress += last.egress;
+        past.connections += last.connections;
+        journal.fold_usage(slot, lease);
+    }
+
+    /// All that was counted since the account became active.
+    pub fn counted(&self, journal: &Journal) -> Counters {
+        let usages = lock(&self.usages);
+        usages.values().fold(*lock(&self.past), |sum, u| {
+            let c = journal.counters(u.slot);
+            Counters {
+                ingress: sum.ingress + c.ingress,
+                egress: sum.egress + c.egress,
+                connections: sum.connections + c.connections,
+            }
+        })
     }
 
     /// Bytes that moved under a lease.

@@ -35,7 +35,7 @@ pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener) {
 async fn answer(core: &Core, stream: &TcpStream) {
     let mut buf = Vec::new();
     let path = loop {
-        match head::complete(&buf) {
+        match head::complete(&buf, 0) {
             Ok(Some(n)) => match RequestHead::parse(&buf[..n]) {
                 Ok(head) if head.method == "GET" => break head.target,
                 _ => return,

@@ -35,10 +35,8 @@ pub async fn deps(settings: &Settings) -> Result<EdgeDeps, SecretError> {
         .timeout_config(timeouts(INVOKE_TIME))
         .retry_config(RetryConfig::disabled())
         .build();
-    let secrets = Secrets {
-        client: aws_sdk_secretsmanager::Client::new(&shared),
-        prefix: settings.secret_prefix.clone(),
-    };
+    let secrets =
+        Secrets { client: aws_sdk_secretsmanager::Client::new(&shared), prefix: settings.secret_prefix.clone() };
     Ok(EdgeDeps {
         store: Store::new(aws_sdk_dynamodb::Client::from_conf(tables), settings.table_prefix.clone()),
         clock: Arc::new(SystemClock),

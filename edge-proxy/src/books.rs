@@ -447,9 +447,7 @@ impl Books {
         }
         let journal = &self.core.journal;
         let account = &self.account;
-        self.seen.retain(|id, (counters, still)| {
-            *still < FOLD_AFTER || !account.fold_usage(journal, id, *counters)
-        });
+        self.seen.retain(|id, (counters, still)| *still < FOLD_AFTER || !account.fold_usage(journal, id, *counters));
     }
 
     // === closing ===

@@ -58,7 +58,7 @@ impl Core {
         Self {
             directory: Directory::new(config.unknown_ttl),
             throttle,
-            metrics: Metrics::default(),
+            metrics: Metrics::new(config.workers),
             session,
             store: deps.store,
             clock: deps.clock,

@@ -21,6 +21,8 @@ use crate::core::{Core, store_refusal};
 
 /// Unknown names remembered at a time.
 const MAX_UNKNOWN: usize = 8192;
+/// Customers that may be loaded at a time.
+const LOADING: usize = 64;
 
 /// A provider's gateway, ready to be dialled.
 pub(crate) struct Gateway {
@@ -42,8 +44,9 @@ pub(crate) struct Directory {
     unknown: Mutex<HashMap<UserName, Instant>>,
     accounts: Mutex<HashMap<CustomerId, Arc<Account>>>,
     gateways: Mutex<HashMap<ProviderId, Arc<Gateway>>>,
-    /// One load at a time: two would make two accounts of one customer.
-    loading: tokio::sync::Mutex<()>,
+    /// One load of a customer at a time: two would make two accounts. Customers are spread over
+    /// the locks, so that one does not wait for many.
+    loading: Vec<tokio::sync::Mutex<()>>,
     unknown_ttl: Duration,
 }
 
@@ -62,7 +65,7 @@ impl Directory {
             unknown: Mutex::default(),
             accounts: Mutex::default(),
             gateways: Mutex::default(),
-            loading: tokio::sync::Mutex::default(),
+            loading: (0..LOADING).map(|_| tokio::sync::Mutex::default()).collect(),
             unknown_ttl,
         }
     }
@@ -101,6 +104,11 @@ impl Directory {
         lock(&self.accounts).remove(&account.id);
     }
 
+    fn loading(&self, customer: &CustomerId) -> &tokio::sync::Mutex<()> {
+        let hash = customer.as_str().bytes().fold(0usize, |h, b| h.wrapping_mul(31).wrapping_add(usize::from(b)));
+        &self.loading[hash % LOADING]
+    }
+
     fn is_unknown(&self, user: &UserName) -> bool {
         lock(&self.unknown).get(user).is_some_and(|until| Instant::now() < *until)
     }
@@ -132,7 +140,7 @@ pub(crate) async fn login(core: Arc<Core>, user: UserName) -> Result<Arc<Login>,
             dir.note_unknown(&user);
             return Err(unknown_user());
         };
-        let _one = dir.loading.lock().await;
+        let one = dir.loading(&credential.customer).lock().await;
         if dir.known_login(&user).is_some() {
             continue;
         }
@@ -140,7 +148,7 @@ pub(crate) async fn login(core: Arc<Core>, user: UserName) -> Result<Arc<Login>,
             Some(account) if !account.gone() => account,
             // Its books are being closed: they must be before new ones open.
             Some(_) => {
-                drop(_one);
+                drop(one);
                 tokio::time::sleep(Duration::from_millis(20)).await;
                 continue;
             }
@@ -165,11 +173,7 @@ async fn load_account(core: &Arc<Core>, credential: &Credential) -> Result<Arc<A
 }
 
 /// Tunnels that this edge may carry for a customer: its share of the plan's hard limit.
-pub(crate) async fn share(
-    core: &Core,
-    profile: &Customer,
-    in_use: u32,
-) -> Result<u32, tollgate_store::StoreError> {
+pub(crate) async fn share(core: &Core, profile: &Customer, in_use: u32) -> Result<u32, tollgate_store::StoreError> {
     let limits = profile.limits.capacity();
     if limits.hard == 0 && limits.qps == 0 && limits.rate == 0 {
         return Ok(u32::MAX);

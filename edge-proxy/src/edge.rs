@@ -90,9 +90,11 @@ pub struct CustomerSnapshot {
     pub id: CustomerId,
     /// Tunnels and requests under way.
     pub tunnels: u32,
-    /// Bytes counted from the customer under leases that are open.
+    /// Tunnels and requests since the customer became active.
+    pub connections: u64,
+    /// Bytes counted from the customer since then.
     pub ingress: u64,
-    /// Bytes counted to the customer under leases that are open.
+    /// Bytes counted to the customer since then.
     pub egress: u64,
     /// Bytes leased and not used.
     pub lease_left: u64,
@@ -150,7 +152,10 @@ impl Drop for Edge {
 
 impl std::fmt::Debug for Edge {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Edge").field("session", &self.core.session).field("gateway", &self.gateway).finish_non_exhaustive()
+        f.debug_struct("Edge")
+            .field("session", &self.core.session)
+            .field("gateway", &self.gateway)
+            .finish_non_exhaustive()
     }
 }
 
@@ -311,10 +316,15 @@ async fn until(end: Instant, mut condition: impl FnMut() -> bool) {
 pub(crate) fn snapshot(core: &Core) -> Snapshot {
     let (ingress, egress) = core.metrics.bytes();
     let of = |account: &Arc<Account>| {
-        let counters = account.usages().into_iter().map(|(_, u)| core.journal.counters(u.slot));
-        let (ingress, egress) = counters.fold((0, 0), |(i, e), c| (i + c.ingress, e + c.egress));
-        let lease_left = account.ledger.left();
-        CustomerSnapshot { id: account.id.clone(), tunnels: account.live(), ingress, egress, lease_left }
+        let counted = account.counted(&core.journal);
+        CustomerSnapshot {
+            id: account.id.clone(),
+            tunnels: account.live(),
+            connections: counted.connections,
+            ingress: counted.ingress,
+            egress: counted.egress,
+            lease_left: account.ledger.left(),
+        }
     };
     Snapshot {
         open_connections: core.metrics.open_connections.load(Ordering::Relaxed),
@@ -327,11 +337,7 @@ pub(crate) fn snapshot(core: &Core) -> Snapshot {
 }
 
 /// From settings to a session: earlier lives settled, a new journal made.
-async fn begin(
-    config: EdgeConfig,
-    deps: EdgeDeps,
-    control: tokio::runtime::Handle,
-) -> Result<Arc<Core>, StartError> {
+async fn begin(config: EdgeConfig, deps: EdgeDeps, control: tokio::runtime::Handle) -> Result<Arc<Core>, StartError> {
     // Looked at before the epoch is taken: a foreign journal must change nothing.
     let earlier = journal::earlier(&config.data_dir, &config.edge)?;
     let session = deps.store.start_epoch(&config.edge, deps.clock.now()).await?;

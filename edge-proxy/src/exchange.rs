@@ -120,7 +120,7 @@ impl Exchange<'_> {
                             return Err(Broken::Closed(reason));
                         }
                         if ended.is_err() {
-                            return answer.await.map(|(client, _)| (client && false, false));
+                            return answer.await.map(|_| (false, false));
                         }
                     }
                     answer = &mut answer => return answer.map(|(c, u)| (c && sent, u && sent)),
@@ -129,8 +129,9 @@ impl Exchange<'_> {
         };
         let (keep_client, keep_upstream) = tokio::select! {
             biased;
-            reason = self.tunnel.killed() => return Err(unanswered(reason, &answered)),
+            // What is done is done: it is looked at first.
             done = work => done?,
+            reason = self.tunnel.killed() => return Err(unanswered(reason, &answered)),
             () = idle_for(&side, upstream::answer_time(self.core)) => {
                 return Err(unanswered(CloseReason::Idle, &answered));
             }
@@ -193,7 +194,11 @@ impl Exchange<'_> {
             let head = upstream::read_head(stream, buf).await.map_err(|r| self.unreadable(r, answered))?;
             if let Some(failed) = upstream::failure(&head) {
                 self.core.metrics.dial_failures.fetch_add(1, Ordering::Relaxed);
-                return Err(if answered.get() { Broken::Closed(CloseReason::Upstream) } else { Broken::Refused(failed) });
+                return Err(if answered.get() {
+                    Broken::Closed(CloseReason::Upstream)
+                } else {
+                    Broken::Refused(failed)
+                });
             }
             if head.status == 101 {
                 let r = Refusal::new(Code::UpstreamConnect, "the gateway switched protocols unasked");

@@ -103,12 +103,14 @@ impl Front {
         }
         let deadline = tokio::time::Instant::now() + self.core.config.header_timeout;
         let mut drain = self.core.drain_signal();
+        let mut searched = 0;
         loop {
-            if let Some(n) = head::complete(&self.buf)? {
+            if let Some(n) = head::complete(&self.buf, searched)? {
                 let head = RequestHead::parse(&self.buf[..n])?;
                 self.buf.drain(..n);
                 return Ok(Some(RequestHead { length: n, ..head }));
             }
+            searched = self.buf.len();
             let more = tokio::select! {
                 more = tokio::time::timeout_at(deadline, read_some(stream, &mut self.buf)) => more,
                 () = drain.begun(), if self.buf.is_empty() => return Ok(None),
@@ -417,11 +419,12 @@ fn host_header(target: &Target) -> String {
 /// The request's own correlation id where it is a plain one, else a new one.
 fn correlation_id(head: &RequestHead) -> String {
     let sent = head.only("x-correlation-id").ok().flatten();
-    let plain = |id: &&str| (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    let plain = |id: &&str| {
+        (1..=64).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+    };
     sent.filter(plain).map_or_else(new_id, str::to_owned)
 }
 
 fn new_id() -> String {
     format!("{:016x}", retry::random())
 }
-

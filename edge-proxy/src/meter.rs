@@ -13,9 +13,10 @@ use crate::account::{Account, UsageId};
 use crate::core::Core;
 use crate::journal::Direction;
 use crate::ledger::{Dry, Lease};
+use crate::relay::BUFFER;
 
 /// Largest reservation for one system call.
-pub(crate) const OPERATION: u64 = 64 << 10;
+const OPERATION: u64 = BUFFER as u64;
 
 /// Counts one tunnel's bytes. Lives on its worker's thread.
 pub(crate) struct Meter {
@@ -116,7 +117,7 @@ impl Meter {
             Direction::Egress => &self.egress,
         };
         total.set(total.get() + moved);
-        self.core.metrics.moved(direction, moved);
+        self.core.metrics.moved(self.worker, direction, moved);
         Some(out)
     }
 

@@ -38,12 +38,7 @@ pub(crate) async fn settle(store: &Store, remains: &Remains, now: Timestamp) -> 
     Ok(sum)
 }
 
-async fn close(
-    store: &Store,
-    remains: &Remains,
-    entry: &Rostered,
-    left: Option<&LeaseLeft>,
-) -> Result<(), StoreError> {
+async fn close(store: &Store, remains: &Remains, entry: &Rostered, left: Option<&LeaseLeft>) -> Result<(), StoreError> {
     loop {
         let buckets = store.allowances(&entry.customer).await?;
         let bucket = buckets.iter().find(|(b, _)| *b == entry.bucket);

@@ -11,11 +11,11 @@ use tokio::net::TcpStream;
 
 use crate::journal::Direction;
 use crate::ledger::Dry;
-use crate::meter::{Meter, OPERATION, Stop};
+use crate::meter::{Meter, Stop};
 use crate::tunnel::{CloseReason, Tunnel};
 
 /// Bytes of the buffer that all tunnels of a thread share.
-const BUFFER: usize = OPERATION as usize;
+pub(crate) const BUFFER: usize = 64 << 10;
 /// Rounds after which a busy tunnel lets the others run.
 const TURN: u32 = 16;
 
@@ -140,16 +140,13 @@ impl<'a> Metered<'a> {
 
     /// Reads what the customer sent, at most `limit` bytes, and hands it to `take` within the
     /// thread's buffer. 0 = the customer's end.
-    pub async fn receive<T>(
-        &self,
-        limit: usize,
-        take: impl Fn(&[u8]) -> T,
-    ) -> Result<Option<T>, CloseReason> {
+    pub async fn receive<T>(&self, limit: usize, take: impl Fn(&[u8]) -> T) -> Result<Option<T>, CloseReason> {
         loop {
             self.client.readable().await.map_err(|_| CloseReason::Client)?;
             let got = with_buffer(|buf| {
                 let want = limit.min(buf.len());
-                let read = self.meter.operate(Direction::Ingress, want, |g| self.client.try_read(&mut buf[..g.min(want)]))?;
+                let read =
+                    self.meter.operate(Direction::Ingress, want, |g| self.client.try_read(&mut buf[..g.min(want)]))?;
                 Some(read.map(|n| (n, (n > 0).then(|| take(&buf[..n])))))
             });
             match got {
@@ -278,7 +275,7 @@ async fn down(side: &Metered<'_>, upstream: &TcpStream, early: Vec<u8>) -> Resul
 
 async fn turn(rounds: &mut u32) {
     *rounds += 1;
-    if *rounds % TURN == 0 {
+    if rounds.is_multiple_of(TURN) {
         tokio::task::yield_now().await;
     }
 }

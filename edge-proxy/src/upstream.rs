@@ -53,7 +53,8 @@ pub(crate) async fn dial(core: &Core, route: &Route) -> Result<TcpStream, Refusa
 }
 
 async fn reach(core: &Core, route: &Route) -> Result<TcpStream, Refusal> {
-    let unreachable = |e: io::Error| Refusal::new(Code::UpstreamConnect, format!("the gateway is not reachable: {}", e.kind()));
+    let unreachable =
+        |e: io::Error| Refusal::new(Code::UpstreamConnect, format!("the gateway is not reachable: {}", e.kind()));
     let found = tokio::net::lookup_host((route.host.as_str(), route.port)).await.map_err(unreachable)?;
     let addresses: Vec<SocketAddr> = found.collect();
     let mut last = Refusal::new(Code::UpstreamConnect, "the gateway's name has no address");
@@ -106,7 +107,7 @@ pub(crate) async fn connect(core: &Core, route: &Route, authority: &str) -> Resu
 pub(crate) async fn read_head(stream: &TcpStream, buf: &mut Vec<u8>) -> Result<ResponseHead, Refusal> {
     let bad = |what: &str| Refusal::new(Code::UpstreamConnect, format!("the gateway's answer is unreadable: {what}"));
     loop {
-        if let Some(n) = head::complete(buf).map_err(|_| bad("its head is too large"))? {
+        if let Some(n) = head::complete(buf, 0).map_err(|_| bad("its head is too large"))? {
             let head = ResponseHead::parse(&buf[..n]).map_err(|e| bad(&e))?;
             buf.drain(..n);
             return Ok(head);
@@ -133,7 +134,10 @@ pub(crate) fn failure(head: &ResponseHead) -> Option<Failed> {
     }
     let code = code.filter(|c| !c.is_empty())?;
     let lost = code == "client_10060";
-    Some(Failed { refusal: Refusal::new(Code::UpstreamConnect, format!("the gateway answered {} {code}", head.status)), lost })
+    Some(Failed {
+        refusal: Refusal::new(Code::UpstreamConnect, format!("the gateway answered {} {code}", head.status)),
+        lost,
+    })
 }
 
 /// How long a lost answer is waited for in an exchange.

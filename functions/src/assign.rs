@@ -94,6 +94,8 @@ struct Walk<'a> {
     claimed: bool,
     /// The customer's own last proxy was looked at.
     returning: Option<tollgate_domain::id::ProxyId>,
+    /// The country that the line asked for before.
+    asked_before: Option<Country>,
     /// Providers that refused for a reason that no other country changes.
     excluded: Vec<tollgate_domain::id::ProviderId>,
     customer_cap: bool,
@@ -291,6 +293,7 @@ impl<'a> Walk<'a> {
             opened: false,
             claimed: false,
             returning,
+            asked_before: first.line.as_ref().map(|l| l.country),
             excluded: Vec::new(),
             customer_cap: false,
         }

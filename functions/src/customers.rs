@@ -1,23 +1,20 @@
-//! The customer stories: make one, ban, kick, move to a plan, rotate a credential, show proxy
-//! URLs. Each is one transition of the store, a line in the audit trail, an event.
+//! The customer stories: make one, ban, kick, extend, move to a plan, delete. Each is one transition of the store, a line in the audit trail, an event.
 
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
 use serde_json::json;
 use tollgate_domain::budget::{Allowance, Bucket, LeaseState};
 use tollgate_domain::country::Country;
-use tollgate_domain::customer::{Ban, Credential, Customer, ROTATION_OVERLAP, Standing};
-use tollgate_domain::id::{CustomerId, LineLabel, UserName};
+use tollgate_domain::customer::{Ban, Credential, Customer, Standing};
+use tollgate_domain::id::{CustomerId, UserName};
 use tollgate_domain::plan::{self, Plan};
 use tollgate_domain::refusal::{Code, Refusal};
 use tollgate_domain::time::Timestamp;
-use tollgate_domain::username::user_name;
 use tollgate_store::StoreError;
-use tollgate_store::credential::Rotated;
 use tollgate_store::customer::{Changed, Created};
 
 use crate::create_budgets::ensure_budgets;
+use crate::credentials::Shown;
 use crate::outcome::{secret, store};
 use crate::passwords::Passwords;
 use crate::platform::Platform;
@@ -42,14 +39,6 @@ pub struct NewCustomer {
     pub max_hops: u8,
     /// End of the plan.
     pub expires_at: Option<Timestamp>,
-}
-
-/// A credential and its password.
-pub struct Shown {
-    /// The credential.
-    pub credential: Credential,
-    /// Its password.
-    pub password: SecretString,
 }
 
 /// Makes a customer with one credential on a plan, with its budgets. Making the same one again
@@ -151,7 +140,7 @@ fn target(id: &CustomerId) -> String {
 /// `NOT_FOUND`, `STORE_UNAVAILABLE`.
 pub async fn ban(platform: &Platform, by: &By, id: &CustomerId, reason: String) -> Result<Customer, Refusal> {
     let ban = Ban { at: by.at, reason, by: by.actor.clone() };
-    change(platform, by, id, "ban", platform.store.ban_customer(id, ban, by.at)).await
+    change(platform, by, id, "ban", Box::pin(platform.store.ban_customer(id, ban, by.at))).await
 }
 
 /// Ends a ban.
@@ -159,7 +148,7 @@ pub async fn ban(platform: &Platform, by: &By, id: &CustomerId, reason: String) 
 /// # Errors
 /// As [`ban`].
 pub async fn unban(platform: &Platform, by: &By, id: &CustomerId) -> Result<Customer, Refusal> {
-    change(platform, by, id, "unban", platform.store.unban_customer(id, by.at)).await
+    change(platform, by, id, "unban", Box::pin(platform.store.unban_customer(id, by.at))).await
 }
 
 /// Closes a customer's live tunnels; new ones pass.
@@ -167,7 +156,7 @@ pub async fn unban(platform: &Platform, by: &By, id: &CustomerId) -> Result<Cust
 /// # Errors
 /// As [`ban`].
 pub async fn kick(platform: &Platform, by: &By, id: &CustomerId) -> Result<Customer, Refusal> {
-    change(platform, by, id, "kick", platform.store.kick_customer(id, by.at)).await
+    change(platform, by, id, "kick", Box::pin(platform.store.kick_customer(id, by.at))).await
 }
 
 /// Ends a lock-out.
@@ -175,7 +164,7 @@ pub async fn kick(platform: &Platform, by: &By, id: &CustomerId) -> Result<Custo
 /// # Errors
 /// As [`ban`].
 pub async fn unlock(platform: &Platform, by: &By, id: &CustomerId) -> Result<Customer, Refusal> {
-    change(platform, by, id, "unlock", platform.store.unlock_customer(id, by.at)).await
+    change(platform, by, id, "unlock", Box::pin(platform.store.unlock_customer(id, by.at))).await
 }
 
 /// When a customer's plan is to end.
@@ -204,7 +193,7 @@ pub async fn extend(platform: &Platform, by: &By, id: &CustomerId, end: End) -> 
             End::Never => None,
         };
     };
-    change(platform, by, id, "extend", platform.store.change_customer(id, by.at, moved)).await
+    change(platform, by, id, "extend", Box::pin(platform.store.change_customer(id, by.at, moved))).await
 }
 
 /// Moves a customer to a plan and makes the budgets it grants.
@@ -219,7 +208,7 @@ pub async fn set_plan(
     ver: Option<u32>,
 ) -> Result<Customer, Refusal> {
     let plan = plan(platform, code, ver).await?;
-    let customer = change(platform, by, id, "plan", platform.store.set_plan(id, &plan, by.at)).await?;
+    let customer = change(platform, by, id, "plan", Box::pin(platform.store.set_plan(id, &plan, by.at))).await?;
     ensure_budgets(platform, &customer).await.map_err(store)?;
     Ok(customer)
 }
@@ -233,7 +222,7 @@ pub async fn delete(platform: &Platform, by: &By, id: &CustomerId) -> Result<Cus
     if customer.deleted_at.is_some() {
         return Ok(customer);
     }
-    change(platform, by, id, "delete", platform.store.delete_customer(id, by.at)).await
+    change(platform, by, id, "delete", Box::pin(platform.store.delete_customer(id, by.at))).await
 }
 
 async fn change(
@@ -248,83 +237,6 @@ async fn change(
     by.record(platform, &format!("customer.{action}"), &target(id), Some(&before), Some(&after)).await?;
     platform.emit(&format!("customer.{action}"), json!({ "customer": id, "by": by.actor })).await;
     Ok(after)
-}
-
-/// Gives a customer's credential the next password. The old one still passes for ten minutes,
-/// or not at all if it is to end `at_once`.
-///
-/// # Errors
-/// `NOT_FOUND`; `CONFLICT` if somebody else rotates it at the same time; `STORE_UNAVAILABLE`.
-pub async fn rotate(
-    platform: &Platform,
-    by: &By,
-    id: &CustomerId,
-    user: &UserName,
-    at_once: bool,
-) -> Result<Shown, Refusal> {
-    find(platform, id, false).await?;
-    let no_credential = || Refusal::new(Code::NotFound, "this customer has no such credential");
-    let before = platform.store.credential(user).await.map_err(store)?;
-    let before = before.filter(|c| c.customer == *id).ok_or_else(no_credential)?;
-    let passwords = Passwords::load(&*platform.secrets).await.map_err(secret)?;
-    let password = passwords.password(user, before.version.saturating_add(1));
-    let verifier = passwords.verifier(&password);
-    let overlap = if at_once { Duration::ZERO } else { ROTATION_OVERLAP };
-    let rotated = platform.store.rotate_credential(user, before.version, &verifier, overlap, by.at).await;
-    let credential = match rotated.map_err(store)? {
-        Rotated::Rotated(credential) => *credential,
-        Rotated::Stale => return Err(Refusal::new(Code::Conflict, "somebody else is rotating this credential")),
-        Rotated::NotFound => return Err(no_credential()),
-    };
-    by.record(platform, "credential.rotate", &format!("credential:{user}"), Some(&before), Some(&credential)).await?;
-    platform.emit("credential.rotated", json!({ "customer": id, "user": user })).await;
-    Ok(Shown { credential, password })
-}
-
-/// How a customer's tunnels reach one line.
-pub struct ProxyUrl {
-    /// Which line.
-    pub line: LineLabel,
-    /// The country it asked for.
-    pub country: Country,
-    /// The user name that asks for both.
-    pub user: String,
-    /// Its password.
-    pub password: SecretString,
-    /// `host:port` of the gateway.
-    pub endpoint: String,
-}
-
-impl ProxyUrl {
-    /// `http://user:password@host:port`. Neither part has a character that needs an escape.
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("http://{}:{}@{}", self.user, self.password.expose_secret(), self.endpoint)
-    }
-}
-
-/// The URLs of these lines, with the customer's first credential; none without a credential.
-///
-/// # Errors
-/// `STORE_UNAVAILABLE`.
-pub async fn proxy_urls(
-    platform: &Platform,
-    customer: &CustomerId,
-    lines: &[(LineLabel, Country)],
-) -> Result<Vec<ProxyUrl>, Refusal> {
-    let (credentials, passwords) =
-        futures_util::future::join(platform.store.credentials(customer), Passwords::load(&*platform.secrets)).await;
-    let passwords = passwords.map_err(secret)?;
-    let Some(first) = credentials.map_err(store)?.into_iter().next() else { return Ok(vec![]) };
-    let password = passwords.password(&first.user, first.version);
-    let url = |(line, country): &(LineLabel, Country)| ProxyUrl {
-        line: line.clone(),
-        country: *country,
-        user: user_name(&first.user, line, Some(*country)),
-        password: password.clone(),
-        endpoint: platform.edge_endpoint.clone(),
-    };
-    Ok(lines.iter().map(url).collect())
 }
 
 /// Whether a customer with a quota has used it up: nothing is available, and no edge holds a byte

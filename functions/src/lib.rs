@@ -5,7 +5,7 @@
 //! - [`platform`]: the ports that stories stand on.
 //! - [`assign`], [`close_line`], [`release_idle`], [`reconcile`], [`create_budgets`],
 //!   [`metrics`]: the stories.
-//! - [`customers`], [`passwords`], [`trail`]: customers, their credentials, who did what to them.
+//! - [`customers`], [`credentials`], [`passwords`], [`trail`]: customers, their credentials, who did what to them.
 //! - [`api`]: the HTTP APIs of customers and of operators.
 //! - [`lambda`], [`wiring`], [`markets`]: what joins them to AWS and to providers.
 
@@ -13,6 +13,7 @@ pub mod api;
 pub mod assign;
 pub mod close_line;
 pub mod create_budgets;
+pub mod credentials;
 pub mod customers;
 pub mod lambda;
 pub mod markets;

@@ -1,7 +1,9 @@
 //! `tollgate demo`: plays the main story through the same code and real sockets, and prints its
 //! receipt. The wall clock jumps when all is quiet; timers of tunnels run true.
 
+mod bill;
 mod client;
+mod counts;
 mod receipt;
 mod story;
 mod watch;
@@ -14,7 +16,7 @@ pub use receipt::{Bill, Bought, Counted, HopShown, Receipt, Step};
 
 use crate::args::{Common, DemoArgs};
 use crate::failure::Failure;
-use crate::system::{Settings, System};
+use crate::system::{DATABASE, Settings, System};
 
 /// How long the demo's edge waits after a line's last tunnel. A true timer, and the only setting
 /// in which the demo differs from a run: thirty seconds of silence show nobody anything.
@@ -25,20 +27,16 @@ const LINGER: Duration = Duration::from_millis(500);
 /// # Errors
 /// A system that does not start, a story that goes wrong, figures that do not agree.
 pub async fn run(args: DemoArgs, common: Common) -> Result<(), Failure> {
-    let temporary = match &common.data_dir {
-        Some(_) => None,
-        None => Some(tempfile::tempdir().map_err(|e| Failure::part("a temporary folder", e))?),
+    let temporary;
+    let data_dir = match &common.data_dir {
+        Some(dir) => dir.clone(),
+        None => {
+            temporary = tempfile::tempdir().map_err(|e| Failure::part("a temporary folder", e))?;
+            temporary.path().to_owned()
+        }
     };
-    let data_dir = match (&common.data_dir, &temporary) {
-        (Some(dir), _) => dir.clone(),
-        (None, Some(temp)) => temp.path().to_owned(),
-        (None, None) => unreachable!("one of the two"),
-    };
-    let used = data_dir.join(crate::system::DATABASE);
-    if used.exists() && !common.reset {
-        let why =
-            format!("{} holds data: the demo begins anew; add --reset or name another folder", data_dir.display());
-        return Err(Failure::Demo(why));
+    if data_dir.join(DATABASE).exists() && !common.reset {
+        return Err(Failure::Used(data_dir));
     }
     let settings = Settings {
         data_dir,
@@ -49,7 +47,10 @@ pub async fn run(args: DemoArgs, common: Common) -> Result<(), Failure> {
         linger: Some(LINGER),
     };
     let system = System::start(settings).await?;
-    let played = story::play(&system).await;
+    let played = tokio::select! {
+        played = story::play(&system) => played,
+        _ = tokio::signal::ctrl_c() => Err(Failure::Demo("interrupted".into())),
+    };
     let ended = system.shutdown().await;
     let receipt = played?;
     ended?;

@@ -24,6 +24,12 @@ pub enum Failure {
     /// `--reset` of a folder that no run of ours has made.
     #[error("--reset refused: {} was not made by tollgate; nothing was deleted", .0.display())]
     NotOurs(PathBuf),
+    /// The demo's data directory is not a new one.
+    #[error(
+        "{} holds the data of an earlier run: the demo begins anew; name another one with --data-dir, or add --reset",
+        .0.display()
+    )]
+    Used(PathBuf),
     /// A file of the data directory does not say what it should.
     #[error("{} cannot be used: {why}; --reset begins anew", path.display())]
     Damaged {
@@ -76,7 +82,7 @@ impl Failure {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::DataDir { .. } => 73,
+            Self::DataDir { .. } | Self::Used(_) => 73,
             Self::Locked(_) => 75,
             Self::NotOurs(_) => 77,
             Self::Damaged { .. } => 65,

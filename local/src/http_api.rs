@@ -15,7 +15,6 @@ use tollgate_functions::platform::Platform;
 use tower::ServiceExt as _;
 
 /// `/admin/...` goes to operators' routes, everything else to customers'.
-#[must_use]
 pub fn router(platform: &Arc<Platform>) -> Router {
     let (customers, operators) = (customer_router(Arc::clone(platform)), admin_router(Arc::clone(platform)));
     let by_path = move |request: Request| {

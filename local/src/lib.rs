@@ -8,7 +8,7 @@
 //!
 //! - [`args`], [`real_provider`]: the command line and the environment. [`failure`]: how it ends badly.
 //! - [`system`]: everything, started and ended. [`run`], [`demo`]: the two commands.
-//! - [`data_dir`], [`secrets`], [`seed`]: what outlives the process. [`simulator`]: the provider.
+//! - [`data_dir`], [`secrets`], [`seed`], [`provider_rows`]: what outlives the process. [`simulator`]: the provider.
 //! - [`clock`], [`schedules`], [`in_process`], [`http_api`], [`listen`]: what AWS does elsewhere.
 //! - [`banner`], [`log`]: what people see.
 
@@ -22,6 +22,7 @@ pub mod http_api;
 pub mod in_process;
 pub mod listen;
 pub mod log;
+pub mod provider_rows;
 pub mod real_provider;
 pub mod run;
 pub mod schedules;

@@ -10,8 +10,8 @@ use crate::clock::JumpClock;
 use crate::data_dir::DataDir;
 use crate::failure::Failure;
 use crate::listen;
+use crate::provider_rows::simulated;
 use crate::secrets::{SecretsFile, gateway, management};
-use crate::seed::simulated;
 
 /// Addresses for sale at the start, by country. None in be and lu.
 const STOCK: [(&str, u32); 16] = [

@@ -27,9 +27,10 @@ use crate::data_dir::DataDir;
 use crate::failure::Failure;
 use crate::in_process::{AssignHere, LoggedEvents, Tasks};
 use crate::listen::listen;
+use crate::provider_rows::{self, Reach};
 use crate::real_provider::RealProvider;
 use crate::secrets::{ADMIN_KEY, CUSTOMER_KEY, SecretsFile, gateway, management};
-use crate::seed::{self, Keys, Reach};
+use crate::seed::{self, Keys};
 use crate::{http_api, schedules, simulator};
 
 pub(crate) const DATABASE: &str = "dynamodb.sqlite";
@@ -188,7 +189,7 @@ impl System {
 
 /// Secrets that every installation has, with the prefix that tells people what they look at.
 fn secret_names() -> Vec<(String, &'static str)> {
-    let brd = seed::simulated();
+    let brd = provider_rows::simulated();
     vec![
         (MASTER.to_owned(), ""),
         (PEPPER.to_owned(), ""),
@@ -200,7 +201,7 @@ fn secret_names() -> Vec<(String, &'static str)> {
 }
 
 fn lent(real: Option<&RealProvider>) -> BTreeMap<String, secrecy::SecretString> {
-    let id = seed::real();
+    let id = provider_rows::real();
     let both = real.map(|p| [(management(&id), p.api_key.clone()), (gateway(&id), p.zone_password.clone())]);
     both.into_iter().flatten().collect()
 }
@@ -208,25 +209,25 @@ fn lent(real: Option<&RealProvider>) -> BTreeMap<String, secrecy::SecretString> 
 async fn providers(store: &Store, sandbox: &Sandbox, settings: &Settings, clock: &JumpClock) -> Result<(), Failure> {
     let now = clock.now();
     let reach = Reach::simulated(sandbox.api_addr(), sandbox.gateway_addr());
-    seed::provider(store, &seed::simulated(), SIMULATED_NAME, &reach, settings.price, now).await?;
+    provider_rows::write(store, &provider_rows::simulated(), SIMULATED_NAME, &reach, settings.price, now).await?;
     match &settings.real {
         Some(real) => {
             // An idle simulated address would be handed to somebody who asked for a real one.
-            if let n @ 1.. = seed::held(store, &seed::simulated()).await? {
+            if let n @ 1.. = provider_rows::held(store, &provider_rows::simulated()).await? {
                 let why = format!("USE_PROXY=true, but the data directory holds {n} simulated address(es)");
                 return Err(Failure::Environment(format!("{why}: name another one with --data-dir, or use --reset")));
             }
-            seed::retire_provider(store, &seed::simulated(), now).await?;
-            seed::provider(store, &seed::real(), "Bright Data", &Reach::real(real), None, now).await
+            provider_rows::retire(store, &provider_rows::simulated(), now).await?;
+            provider_rows::write(store, &provider_rows::real(), "Bright Data", &Reach::real(real), None, now).await
         }
         None => {
-            if let n @ 1.. = seed::held(store, &seed::real()).await? {
+            if let n @ 1.. = provider_rows::held(store, &provider_rows::real()).await? {
                 tracing::warn!(
                     addresses = n,
                     "real addresses are held, and cost money: without USE_PROXY=true and credentials they are not given back"
                 );
             }
-            seed::retire_provider(store, &seed::real(), now).await
+            provider_rows::retire(store, &provider_rows::real(), now).await
         }
     }
 }

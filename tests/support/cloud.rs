@@ -3,6 +3,7 @@
 //! what on which resource.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, Weak};
 
 use axum::Router;
@@ -12,25 +13,31 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
 use tollgate_engine::Engine;
 use tollgate_store::Store;
 
 use crate::function::{Function, Outcome};
 use crate::template::{STACK, Template};
 
-/// What a function asked of AWS: (action, resource), as a policy would grant it.
+/// What a program asked of AWS: (action, resource), as a policy would grant it.
 pub type Calls = BTreeSet<(String, String)>;
+
+/// The same with the family of the item's partition key as `dynamodb:LeadingKeys` would name it
+/// (`CUST#*`; nothing where it is no item).
+pub type KeyedCalls = BTreeSet<(String, String, String)>;
 
 /// An account with the template's tables, secrets, bus and functions.
 pub struct Cloud {
     template: Template,
     engine: Engine,
+    served: JoinHandle<()>,
     database: String,
     key: String,
     http: reqwest::Client,
     secrets: Mutex<BTreeMap<String, String>>,
     events: Mutex<Vec<Value>>,
-    calls: Mutex<BTreeMap<String, Calls>>,
+    calls: Mutex<BTreeMap<String, KeyedCalls>>,
     functions: tokio::sync::Mutex<BTreeMap<String, Arc<Function>>>,
     deferred: Mutex<Vec<(String, Value)>>,
 }
@@ -46,11 +53,11 @@ impl Cloud {
         let database = format!("http://{}/", listener.local_addr().unwrap());
         // Only the account's own functions know it.
         let key = "AKIAEXAMPLE".to_owned();
-        // Ends with the runtime of the test.
-        let _ = engine.serve_with_key(listener, key.clone().into());
+        let served = engine.serve_with_key(listener, key.clone().into());
         let cloud = Self {
             template: Template::load(),
             engine,
+            served,
             database,
             key,
             http: reqwest::Client::builder().no_proxy().build().unwrap(),
@@ -102,13 +109,34 @@ impl Cloud {
         self.events.lock().unwrap().clone()
     }
 
-    /// What the function asked of AWS so far.
+    /// What the program asked of AWS so far.
+    #[must_use]
+    pub fn calls(&self, binary: &str) -> Calls {
+        self.keyed_calls(binary).into_iter().map(|(action, resource, _)| (action, resource)).collect()
+    }
+
+    /// What the program asked of AWS so far, by families of items.
     ///
     /// # Panics
     /// Never: the lock is never poisoned.
     #[must_use]
-    pub fn calls(&self, binary: &str) -> Calls {
+    pub fn keyed_calls(&self, binary: &str) -> KeyedCalls {
         self.calls.lock().unwrap().get(binary).cloned().unwrap_or_default()
+    }
+
+    /// The environment under which a program of ours talks to this account, as `binary`.
+    ///
+    /// # Panics
+    /// If a port cannot be had.
+    pub async fn credentials(self: &Arc<Self>, binary: &str) -> BTreeMap<String, String> {
+        let front = self.front(binary).await;
+        let variables = [
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ACCESS_KEY_ID", self.key.as_str()),
+            ("AWS_SECRET_ACCESS_KEY", "EXAMPLE_SECRET"),
+            ("AWS_ENDPOINT_URL", front.as_str()),
+        ];
+        variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
     }
 
     /// The function that runs `binary`, started cold at its first use.
@@ -121,15 +149,7 @@ impl Cloud {
             return Arc::clone(function);
         }
         let mut environment = self.template.environment();
-        environment.extend(
-            [
-                ("AWS_REGION", "eu-west-1"),
-                ("AWS_ACCESS_KEY_ID", self.key.as_str()),
-                ("AWS_SECRET_ACCESS_KEY", "EXAMPLE_SECRET"),
-                ("AWS_ENDPOINT_URL", self.front(binary).await.as_str()),
-            ]
-            .map(|(name, value)| (name.to_owned(), value.to_owned())),
-        );
+        environment.extend(self.credentials(binary).await);
         let function = Arc::new(Function::start(binary, &environment).await);
         functions.insert(binary.to_owned(), Arc::clone(&function));
         function
@@ -166,16 +186,16 @@ impl Cloud {
         format!("http://{address}")
     }
 
-    fn note(&self, binary: &str, action: &str, resource: String) {
+    fn note(&self, binary: &str, action: &str, resource: String, leading: &str) {
         let mut calls = self.calls.lock().unwrap();
-        calls.entry(binary.to_owned()).or_default().insert((action.to_owned(), resource));
+        calls.entry(binary.to_owned()).or_default().insert((action.to_owned(), resource, leading.to_owned()));
     }
 
     async fn dynamodb(&self, binary: &str, target: &str, headers: &HeaderMap, body: Bytes) -> Response {
         let request: Value = serde_json::from_slice(&body).unwrap();
-        for (action, table) in table_calls(target.rsplit('.').next().unwrap(), &request) {
+        for (action, table, key) in table_calls(target.rsplit('.').next().unwrap(), &request) {
             let table = table.strip_prefix(STACK).unwrap().trim_start_matches('-');
-            self.note(binary, &format!("dynamodb:{action}"), format!("table/{table}"));
+            self.note(binary, &format!("dynamodb:{action}"), format!("table/{table}"), &family(&key));
         }
         let call = self.http.post(&self.database).header("x-amz-target", target);
         let call = call.header("authorization", headers["authorization"].as_bytes()).body(body);
@@ -188,11 +208,12 @@ impl Cloud {
     fn secretsmanager(&self, binary: &str, action: &str, request: &Value) -> Response {
         let id = request["SecretId"].as_str().unwrap();
         let name = id.strip_prefix(STACK).unwrap().trim_start_matches('/').to_owned();
-        self.note(binary, &format!("secretsmanager:{action}"), format!("secret/{name}"));
         let mut secrets = self.secrets.lock().unwrap();
+        // No policy names a secret that the template does not make: IAM answers before anything else.
         let Some(value) = secrets.get_mut(&name) else {
-            return refused("ResourceNotFoundException", "Secrets Manager can't find the specified secret.");
+            return refused("AccessDeniedException", "no identity-based policy allows the action");
         };
+        self.note(binary, &format!("secretsmanager:{action}"), format!("secret/{name}"), "");
         match action {
             "GetSecretValue" => {}
             "PutSecretValue" => request["SecretString"].as_str().unwrap().clone_into(value),
@@ -207,18 +228,40 @@ impl Cloud {
         let mut events = self.events.lock().unwrap();
         for entry in entries {
             let bus = entry["EventBusName"].as_str().unwrap();
-            self.note(binary, "events:PutEvents", format!("bus/{}", bus.strip_prefix(STACK).unwrap()));
+            self.note(binary, "events:PutEvents", format!("bus/{}", bus.strip_prefix(STACK).unwrap()), "");
             events.push(entry.clone());
         }
         let ids: Vec<_> = (1..=entries.len()).map(|n| json!({ "EventId": format!("{n}") })).collect();
         axum::Json(json!({ "FailedEntryCount": 0, "Entries": ids })).into_response()
     }
 
-    fn invoke(&self, binary: &str, function: &str, body: &Bytes) -> Response {
-        let target = function.strip_prefix(STACK).unwrap().trim_start_matches('-').to_owned();
-        self.note(binary, "lambda:InvokeFunction", format!("function/{target}"));
+    fn invoke(&self, binary: &str, target: String, body: &Bytes) -> Response {
+        self.note(binary, "lambda:InvokeFunction", format!("function/{target}"), "");
         self.deferred.lock().unwrap().push((target, serde_json::from_slice(body).unwrap()));
         StatusCode::ACCEPTED.into_response()
+    }
+
+    /// Boxed, because a function's own front may invoke functions.
+    fn invoke_and_wait(
+        self: Arc<Self>,
+        binary: String,
+        target: String,
+        body: Bytes,
+    ) -> Pin<Box<dyn Future<Output = Response> + Send>> {
+        Box::pin(async move {
+            self.note(&binary, "lambda:InvokeFunction", format!("function/{target}"), "");
+            let event = serde_json::from_slice(&body).unwrap();
+            match self.function(&target).await.invoke(event).await {
+                Ok(answer) => axum::Json(answer).into_response(),
+                Err(error) => ([("x-amz-function-error", "Unhandled")], axum::Json(error)).into_response(),
+            }
+        })
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        self.served.abort();
     }
 }
 
@@ -243,15 +286,15 @@ async fn receive(State(front): State<Front>, method: Method, uri: Uri, headers: 
         return cloud.dynamodb(&front.binary, target, &headers, body).await;
     }
     let function = uri.path().strip_prefix("/2015-03-31/functions/").and_then(|p| p.strip_suffix("/invocations"));
-    match function {
-        Some(function) if method == Method::POST && headers["x-amz-invocation-type"] == "Event" => {
-            cloud.invoke(&front.binary, function, &body)
-        }
-        _ => {
-            // Seen by the policy test as a call that nothing grants.
-            cloud.note(&front.binary, &format!("unknown:{method}"), format!("{uri} {target}"));
-            StatusCode::NOT_IMPLEMENTED.into_response()
-        }
+    let Some(function) = function.filter(|_| method == Method::POST) else {
+        // Seen by the policy test as a call that nothing grants.
+        cloud.note(&front.binary, &format!("unknown:{method}"), format!("{uri} {target}"), "");
+        return StatusCode::NOT_IMPLEMENTED.into_response();
+    };
+    let function = function.strip_prefix(STACK).unwrap().trim_start_matches('-').to_owned();
+    match headers.get("x-amz-invocation-type").is_some_and(|kind| kind == "Event") {
+        true => cloud.invoke(&front.binary, function, &body),
+        false => cloud.invoke_and_wait(front.binary, function, body).await,
     }
 }
 
@@ -259,27 +302,30 @@ fn refused(code: &str, message: &str) -> Response {
     (StatusCode::BAD_REQUEST, axum::Json(json!({ "__type": code, "message": message }))).into_response()
 }
 
-/// The actions that IAM checks for a request, each with its table: a transaction needs those of
-/// its parts.
-fn table_calls(operation: &str, request: &Value) -> Vec<(String, String)> {
-    let text = |v: &Value| v.as_str().expect("a table name").to_owned();
+/// `CUST#demo` is of the family `CUST#*`.
+fn family(key: &str) -> String {
+    key.split_once('#').map_or_else(|| key.to_owned(), |(prefix, _)| format!("{prefix}#*"))
+}
+
+/// The actions that IAM checks for a request, each with its table and partition key: a
+/// transaction needs those of its parts.
+fn table_calls(operation: &str, request: &Value) -> Vec<(String, String, String)> {
+    let part = |action: &str, fields: &Value| {
+        let key = [&fields["Key"], &fields["Item"]].into_iter().find_map(|k| k["pk"]["S"].as_str());
+        let key = key.or_else(|| fields["ExpressionAttributeValues"][":pk"]["S"].as_str());
+        let table = fields["TableName"].as_str().expect("a table");
+        (action.to_owned(), table.to_owned(), key.unwrap_or_else(|| panic!("no key: {fields}")).to_owned())
+    };
     match operation {
-        "TransactWriteItems" => {
+        "TransactWriteItems" | "TransactGetItems" => {
             let parts = request["TransactItems"].as_array().unwrap().iter().flat_map(|i| i.as_object().unwrap());
             let action = |part: &str| match part {
                 "ConditionCheck" => "ConditionCheckItem".to_owned(),
                 other => format!("{other}Item"),
             };
-            parts.map(|(part, fields)| (action(part), text(&fields["TableName"]))).collect()
+            parts.map(|(kind, fields)| part(&action(kind), fields)).collect()
         }
-        "TransactGetItems" => {
-            let parts = request["TransactItems"].as_array().unwrap().iter();
-            parts.map(|i| ("GetItem".to_owned(), text(&i["Get"]["TableName"]))).collect()
-        }
-        "BatchGetItem" | "BatchWriteItem" => {
-            let tables = request["RequestItems"].as_object().unwrap().keys();
-            tables.map(|t| (operation.to_owned(), t.clone())).collect()
-        }
-        _ => vec![(operation.to_owned(), text(&request["TableName"]))],
+        "BatchGetItem" | "BatchWriteItem" => panic!("batches are not read yet: {request}"),
+        _ => vec![part(operation, request)],
     }
 }

@@ -25,7 +25,8 @@ pub fn tollgate() -> Command {
     command
 }
 
-/// A `tollgate` that has printed its banner. Dropped, it is killed.
+/// A `tollgate` that has printed its banner. Dropped, it is killed, and tells its log if the test
+/// fails.
 pub struct LocalRun {
     child: Child,
     /// Where it keeps its data.
@@ -36,6 +37,7 @@ pub struct LocalRun {
     pub took: Duration,
     /// `run.json`.
     pub at: Value,
+    log: tempfile::NamedTempFile,
     _stdout: BufReader<ChildStdout>,
 }
 
@@ -56,14 +58,15 @@ impl LocalRun {
         let mut command = tollgate();
         command.args(["--gateway", "127.0.0.1:0", "--api", "127.0.0.1:0", "--edge-admin", "127.0.0.1:0"]);
         command.arg("--data-dir").arg(dir).args(args).envs(vars.iter().copied());
-        // To the test's own standard error: seen when it fails.
-        let mut child = command.stderr(Stdio::inherit()).spawn().expect("tollgate starts");
+        let log = tempfile::NamedTempFile::new().expect("a temporary file");
+        let mut child = command.stderr(log.reopen().expect("the log")).spawn().expect("tollgate starts");
         let mut stdout = BufReader::new(child.stdout.take().expect("its standard output"));
         let mut banner = String::new();
         loop {
             let mut line = String::new();
             if stdout.read_line(&mut line).expect("its standard output is text") == 0 {
-                panic!("tollgate ended ({:?}) instead of serving: {banner}", child.wait());
+                let said = std::fs::read_to_string(log.path()).unwrap_or_default();
+                panic!("tollgate ended ({:?}) instead of serving: {banner}{said}", child.wait());
             }
             banner.push_str(&line);
             if line.starts_with(READY) {
@@ -73,7 +76,7 @@ impl LocalRun {
         let took = began.elapsed();
         let run = std::fs::read(dir.join("run.json")).expect("run.json is there before the banner");
         let at = serde_json::from_slice(&run).expect("run.json is JSON");
-        Self { child, dir: dir.to_owned(), banner, took, at, _stdout: stdout }
+        Self { child, dir: dir.to_owned(), banner, took, at, log, _stdout: stdout }
     }
 
     /// Where a part listens, as `run.json` says.
@@ -157,14 +160,37 @@ impl LocalRun {
         curl(&["-H", &auth, &url]).json()
     }
 
-    /// Sends a signal to it, and waits for its end.
+    /// All it has logged so far.
+    ///
+    /// # Panics
+    /// If that cannot be read.
+    #[must_use]
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log.path()).expect("the log is text")
+    }
+
+    /// Sends a signal to it.
     ///
     /// # Panics
     /// If it cannot be signalled.
-    #[must_use]
-    pub fn end(mut self, signal: &str) -> ExitStatus {
+    pub fn signal(&self, signal: &str) {
         let kill = Command::new("kill").args([signal, &self.child.id().to_string()]).status().expect("kill");
         assert!(kill.success());
+    }
+
+    /// Sends a signal to it, and waits for its end.
+    #[must_use]
+    pub fn end(self, signal: &str) -> ExitStatus {
+        self.signal(signal);
+        self.wait()
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If it cannot be waited for.
+    #[must_use]
+    pub fn wait(mut self) -> ExitStatus {
         self.child.wait().expect("our child")
     }
 }
@@ -173,6 +199,9 @@ impl Drop for LocalRun {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- log of tollgate ---\n{}", self.log());
+        }
     }
 }
 

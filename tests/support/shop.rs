@@ -32,6 +32,8 @@ pub struct Shop {
     pub sandbox: Sandbox,
     /// API key of the customer `demo`.
     pub key: String,
+    /// Password of the proxy user `demo`.
+    pub password: String,
 }
 
 impl Shop {
@@ -40,7 +42,8 @@ impl Shop {
     /// # Panics
     /// If any of it fails.
     pub async fn open(stock: &[(&str, u32)]) -> Self {
-        let mut config = SandboxConfig::new(Arc::new(SystemClock), MANAGEMENT_KEY.into(), "EXAMPLE_ZONE_PASSWORD".into());
+        let mut config =
+            SandboxConfig::new(Arc::new(SystemClock), MANAGEMENT_KEY.into(), "EXAMPLE_ZONE_PASSWORD".into());
         for (country, count) in stock {
             config = config.with_stock(country, *count);
         }
@@ -55,11 +58,12 @@ impl Shop {
         let operator = Holder::Admin { name: "ops".into(), role: Role::Owner };
         cloud.store().ensure_api_key(&ApiKey::new(ADMIN_KEY, operator, now)).await.unwrap();
         cloud.store().seed_plans(&plan::catalogue()).await.unwrap();
-        let mut shop = Self { cloud, sandbox, key: String::new() };
+        let mut shop = Self { cloud, sandbox, key: String::new(), password: String::new() };
         let provider = shop.provider();
         shop.admin("POST", "/admin/proxies/providers", Some(&provider), 201).await;
         let demo = json!({ "id": "demo", "name": "Demo", "plan": "pro", "defaultCountry": "be" });
-        shop.admin("POST", "/admin/users", Some(&demo), 201).await;
+        let made = shop.admin("POST", "/admin/users", Some(&demo), 201).await;
+        made["password"].as_str().expect("a password").clone_into(&mut shop.password);
         let key = shop.admin("POST", "/admin/users/demo/keys", Some(&json!({})), 201).await;
         key["apiKey"].as_str().unwrap_or_else(|| panic!("no key: {key}")).clone_into(&mut shop.key);
         shop
@@ -128,7 +132,9 @@ impl Shop {
     /// # Panics
     /// If it has another.
     pub async fn keyed(&self, path: &str, body: &Value, status: u64) {
-        let request = Request::new("POST", path).header("x-admin-api-key", ADMIN_KEY).header("idempotency-key", &path.replace("/", "."));
+        let request = Request::new("POST", path)
+            .header("x-admin-api-key", ADMIN_KEY)
+            .header("idempotency-key", &path.replace("/", "."));
         let event = request.json(body).event();
         let (answered, body) = answer(&self.cloud.function("admin-api").await.call(event).await);
         assert_eq!(answered, status, "{path}: {body}");

@@ -124,7 +124,11 @@ impl Template {
     }
 
     /// A resource of a policy as the test's cloud names it: `table/accounts`, `secret/brd/management`.
-    fn resource(&self, arn: &Value) -> String {
+    ///
+    /// # Panics
+    /// If it is of a kind that no policy of ours names.
+    #[must_use]
+    pub fn resource(&self, arn: &Value) -> String {
         let id = match (&arn["Fn::GetAtt"], &arn["Ref"]) {
             (Value::Array(path), _) => path[0].as_str(),
             (_, Value::String(id)) => Some(id.as_str()),

@@ -1,5 +1,7 @@
 //! What outlives the process, and what keeps it from starting.
 
+#![allow(clippy::unwrap_used)] // all of this is a test: to fail is to tell
+
 use std::net::TcpListener;
 
 use tollgate_tests::local_run::{LocalRun, curl, ended, tollgate};

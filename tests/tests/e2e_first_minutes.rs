@@ -1,9 +1,12 @@
 //! The first minutes of somebody who types `cargo run`: what is printed works as printed.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // all of this is a test: to fail is to tell
+
 use std::process::Command;
 use std::time::Duration;
 
 use tollgate_tests::local_run::{LocalRun, curl, ended};
+use tollgate_tests::raw_proxy::{RawProxy, basic};
 
 /// The lines of the banner that begin with `curl`, as printed.
 fn pasted(run: &LocalRun) -> Vec<String> {
@@ -103,12 +106,108 @@ fn the_api_answers_this_machine_only() {
 }
 
 #[test]
-fn sigterm_drains_and_exits_0() {
+fn a_signal_drains_and_exits_0_with_every_byte_settled() {
     let temp = tempfile::tempdir().unwrap();
-    for signal in ["-TERM", "-INT"] {
-        let run = LocalRun::start(temp.path());
-        let proxy = run.proxy("demo-line-chip1-country-be");
-        assert_eq!(curl(&["-x", &proxy, "http://origin.test/bytes/50000"]).status, 200);
-        assert_eq!(run.end(signal).code(), Some(0), "{signal}");
+    let run = LocalRun::start(temp.path());
+    assert_eq!(run.end("-INT").code(), Some(0), "without a customer");
+
+    let run = LocalRun::start(temp.path());
+    let mut live = RawProxy::connect(run.addr("gateway"));
+    let auth = basic("demo-line-a-country-nl", run.password());
+    let head =
+        format!("CONNECT origin.test:80 HTTP/1.1\r\nHost: origin.test:80\r\nProxy-Authorization: {auth}\r\n\r\n");
+    live.send(head.as_bytes());
+    assert_eq!(live.answer().status, 200);
+    let request = b"GET /bytes/50001 HTTP/1.1\r\nHost: origin.test\r\n\r\n";
+    live.send(request);
+    let answer = live.answer();
+    let bytes = request.len() + answer.head.len() + answer.body.len();
+    run.signal("-TERM");
+    assert!(live.rest().is_empty(), "the tunnel is cut, and nothing more comes");
+    assert_eq!(run.wait().code(), Some(0), "with a live tunnel");
+
+    let run = LocalRun::start(temp.path());
+    let usage = run.customer_api("GET", "/v1/me/usage", None).json();
+    let used: u64 = usage["buckets"].as_array().unwrap().iter().map(|b| b["usedBytes"].as_u64().unwrap()).sum();
+    assert_eq!(used, bytes as u64);
+    assert!(!run.log().contains("settled what an earlier life left"), "a drained edge leaves nothing behind");
+}
+
+#[test]
+fn the_edge_tells_that_it_lives_and_what_it_counts() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = LocalRun::start(temp.path());
+    let at = |path: &str| curl(&[&format!("http://{}{path}", run.addr("edge_admin"))]);
+    assert_eq!((at("/healthz").status, at("/readyz").status), (200, 200));
+    assert_eq!(curl(&["-x", &run.proxy("demo-line-a-country-nl"), "http://origin.test/ip"]).status, 200);
+    let metrics = at("/metrics");
+    assert!(metrics.body.contains("tollgate_edge_bytes_total"), "{metrics:?}");
+}
+
+/// `line,country,host,port,user,password` as a URL.
+fn url_of_row(row: &str) -> String {
+    let columns: Vec<_> = row.split(',').collect();
+    let [_, _, host, port, user, password] = columns[..] else { panic!("not six columns: {row}") };
+    format!("http://{user}:{password}@{host}:{port}")
+}
+
+#[test]
+fn every_listed_proxy_url_works_in_all_three_forms() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = LocalRun::start(temp.path());
+    for line in ["a", "b"] {
+        let body = format!(r#"{{"line":"{line}","country":"be"}}"#);
+        assert_eq!(run.customer_api("POST", "/v1/assignments", Some(&body)).status, 200);
+    }
+    let mut seen = Vec::new();
+    for form in ["text", "json", "csv"] {
+        let list = run.customer_api("GET", &format!("/v1/proxies?format={form}"), None);
+        assert_eq!(list.status, 200, "{list:?}");
+        let urls: Vec<String> = match form {
+            "text" => list.body.lines().map(str::to_owned).collect(),
+            "json" => {
+                let all = list.json()["proxies"].as_array().unwrap().clone();
+                all.iter().map(|p| p["url"].as_str().unwrap().to_owned()).collect()
+            }
+            _ => list.body.lines().skip(1).map(url_of_row).collect(),
+        };
+        assert_eq!(urls.len(), 2, "{form}: {list:?}");
+        seen.push(urls);
+    }
+    assert!(seen.windows(2).all(|pair| pair[0] == pair[1]), "{seen:?}");
+    for url in &seen[0] {
+        let through = curl(&["-x", url, "http://origin.test/ip"]);
+        assert!(through.body.contains(r#""country":"nl""#), "{through:?}");
+    }
+}
+
+#[test]
+fn no_secret_appears_in_the_log() {
+    let temp = tempfile::tempdir().unwrap();
+    let run = LocalRun::start_with(temp.path(), &["--log", "json"], &[("RUST_LOG", "debug")]);
+    let good = run.proxy("demo-line-a-country-be");
+    assert_eq!(curl(&["-x", &good, "http://origin.test/ip?token=EXAMPLE-query"]).status, 200);
+    let wrong = format!("http://demo-line-a-country-be:EXAMPLE-wrong@{}", run.addr("gateway"));
+    assert_eq!(curl(&["-x", &wrong, "http://origin.test/ip"]).status, 407);
+    assert_eq!(run.api("GET", "/v1/me", &["Authorization: Bearer EXAMPLE-key"], None).status, 401);
+    assert_eq!(run.customer_api("GET", "/v1/proxies", None).status, 200);
+    assert_eq!(run.admin_api("POST", "/admin/users/demo/credentials/demo/rotate", Some("{}")).status, 200);
+    assert_eq!(run.admin_api("GET", "/admin/audit", None).status, 200);
+    run.sandbox("faults", r#"{"call":"buy","faults":["garbage"]}"#);
+    let _ = curl(&["-x", &run.proxy("demo-line-b-country-de"), "http://origin.test/ip"]);
+
+    let log = run.log();
+    assert!(log.lines().count() > 10, "{log}");
+    for line in log.lines() {
+        assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "one JSON object a line: {line}");
+    }
+    let secrets = std::fs::read(temp.path().join("secrets.json")).unwrap();
+    let secrets: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(&secrets).unwrap();
+    let mut hidden: Vec<String> = secrets.values().map(|v| v.as_str().unwrap().to_owned()).collect();
+    hidden.push(run.password().to_owned());
+    hidden.push(basic("demo-line-a-country-be", run.password()).replace("Basic ", ""));
+    hidden.extend(["EXAMPLE-query", "EXAMPLE-wrong", "EXAMPLE-key"].map(str::to_owned));
+    for secret in hidden {
+        assert!(!log.contains(&secret), "the log holds {secret}");
     }
 }

@@ -1,5 +1,7 @@
 //! Races, lost answers and the end of a quota, through the doors that customers use.
 
+#![allow(clippy::unwrap_used)] // all of this is a test: to fail is to tell
+
 use std::time::{Duration, Instant};
 
 use tollgate_tests::local_run::LocalRun;

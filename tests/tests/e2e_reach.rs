@@ -1,5 +1,7 @@
 //! What an operator or a customer says through the API acts on live tunnels within two seconds.
 
+#![allow(clippy::unwrap_used)] // all of this is a test: to fail is to tell
+
 use std::time::{Duration, Instant};
 
 use tollgate_tests::local_run::LocalRun;

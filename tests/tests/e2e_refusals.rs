@@ -1,5 +1,7 @@
 //! Bad input and failures, as clients of the edge and of the API see them.
 
+#![allow(clippy::unwrap_used)] // all of this is a test: to fail is to tell
+
 use tollgate_tests::local_run::{Curl, LocalRun, curl};
 use tollgate_tests::raw_proxy::{Answer, RawProxy, basic};
 
@@ -133,7 +135,7 @@ fn a_provider_that_cannot_be_reached_is_503_and_the_api_lives_on() {
     let run = LocalRun::start_with(temp.path(), &[], &vars);
     assert!(run.banner.contains("REAL"), "{}", run.banner);
     assert!(!run.banner.contains("EXAMPLE-"), "credentials of the environment are not printed");
-    let answer = connect(&run, "demo-line-a-country-nl", &run.password().to_owned());
+    let answer = connect(&run, "demo-line-a-country-nl", run.password());
     assert_eq!(answer.status, 503, "{answer:?}");
     assert!(answer.header("x-tollgate-error").is_some() && answer.header("retry-after").is_some(), "{answer:?}");
     assert_eq!(run.customer_api("GET", "/v1/me", None).status, 200);

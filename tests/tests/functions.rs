@@ -1,5 +1,7 @@
 //! The built functions as AWS runs them, from an edge's question to the end of the bill.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests too
+
 use serde_json::{Value, json};
 use tollgate_tests::payload::{Request, answer, tick};
 use tollgate_tests::shop::{MANAGEMENT_KEY, Shop};

@@ -1,5 +1,7 @@
 //! Who may import whom.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests too
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;

@@ -1,5 +1,7 @@
 //! Each function's policy is what the function does: no action and no resource more or less.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests too
+
 use std::collections::BTreeSet;
 use std::time::Duration;
 

@@ -1,5 +1,7 @@
 //! The tables of `template.yaml` are the tables that the code makes.
 
+#![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests too
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
@@ -37,7 +39,7 @@ async fn in_code() -> BTreeMap<String, Value> {
     Store::new(engine.client(), format!("{STACK}-")).create_tables().await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/", listener.local_addr().unwrap());
-    let _ = engine.serve_with_key(listener, "key".to_owned().into());
+    let served = engine.serve_with_key(listener, "key".to_owned().into());
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let ask = async |operation: &str, request: Value| -> Value {
         let call = http.post(&url).header("x-amz-target", format!("DynamoDB_20120810.{operation}"));
@@ -51,6 +53,7 @@ async fn in_code() -> BTreeMap<String, Value> {
         let attribute = &ttl["TimeToLiveDescription"]["AttributeName"];
         tables.insert(name.as_str().unwrap().to_owned(), shape(&table["Table"], attribute));
     }
+    served.abort();
     tables
 }
 

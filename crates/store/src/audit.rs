@@ -164,6 +164,8 @@ impl Store {
                     }
                     last = found;
                 }
+                // What was done is done: nothing but a silent store keeps it from the trail.
+                Err(Failure::Conflict) => {}
                 Err(e) => return Err(e.into_store()),
             }
         }

@@ -62,18 +62,19 @@ fn invalid(detail: impl Into<String>) -> Refusal {
 }
 
 /// Length of the head at the start of `bytes`, if it is complete: up to and with the empty line.
+/// The first `searched` bytes are known to hold no end.
 ///
 /// # Errors
 /// `HEADER_TOO_LARGE` once it cannot end within [`MAX_HEAD`].
-pub(crate) fn complete(bytes: &[u8]) -> Result<Option<usize>, Refusal> {
+pub(crate) fn complete(bytes: &[u8], searched: usize) -> Result<Option<usize>, Refusal> {
     let skip = bytes.iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
     let within = &bytes[..bytes.len().min(MAX_HEAD)];
-    if let Some(at) = within.get(skip..).and_then(|b| b.windows(4).position(|w| w == b"\r\n\r\n")) {
-        return Ok(Some(skip + at + 4));
-    }
+    // An end may straddle what is known.
+    let from = skip.max(searched.saturating_sub(3)).min(within.len());
     // A line feed pair ends a head for lenient parsers: let it be read and refused.
-    if let Some(at) = within.get(skip..).and_then(|b| b.windows(2).position(|w| w == b"\n\n")) {
-        return Ok(Some(skip + at + 2));
+    let ends = |n: usize| within[n..].starts_with(b"\r\n\r\n") || within[n..].starts_with(b"\n\n");
+    if let Some(n) = (from..within.len()).find(|n| ends(*n)) {
+        return Ok(Some(n + if within[n] == b'\r' { 4 } else { 2 }));
     }
     if bytes.len() >= MAX_HEAD {
         let detail = format!("the head is larger than {MAX_HEAD} bytes");
@@ -158,7 +159,9 @@ impl RequestHead {
     pub fn forward(&self, host: &str, authorization: &str) -> Vec<u8> {
         let mut out = format!("{} {} HTTP/1.1\r\nHost: {host}\r\n", self.method, self.target).into_bytes();
         pass_on(&self.headers, &mut out, |h| h.is("host"));
-        out.extend_from_slice(format!("Proxy-Authorization: {authorization}\r\nConnection: keep-alive\r\n\r\n").as_bytes());
+        out.extend_from_slice(
+            format!("Proxy-Authorization: {authorization}\r\nConnection: keep-alive\r\n\r\n").as_bytes(),
+        );
         out
     }
 }
@@ -262,7 +265,8 @@ fn framing(headers: &[Header], minor: u8) -> Result<Framing, String> {
             if lengths.next().is_some() {
                 return Err("Content-Length more than once".to_owned());
             }
-            let digits = length.value.len() <= 19 && !length.value.is_empty() && length.value.iter().all(u8::is_ascii_digit);
+            let digits =
+                length.value.len() <= 19 && !length.value.is_empty() && length.value.iter().all(u8::is_ascii_digit);
             let number = std::str::from_utf8(&length.value).ok().filter(|_| digits).and_then(|t| t.parse().ok());
             number.map(Framing::Length).ok_or_else(|| "Content-Length is not a number".to_owned())
         }

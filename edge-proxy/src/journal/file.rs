@@ -155,11 +155,8 @@ fn check(path: PathBuf, file: File, edge: &EdgeId) -> Result<Remains, JournalErr
     if theirs != edge.as_str() {
         return Err(foreign(format!("edge {theirs} wrote it, this is edge {edge}")));
     }
-    let layout = Layout {
-        workers: number(header::WORKERS),
-        leases: number(header::LEASES),
-        usages: number(header::USAGES),
-    };
+    let layout =
+        Layout { workers: number(header::WORKERS), leases: number(header::LEASES), usages: number(header::USAGES) };
     if (layout.words() * 8) as u64 != length {
         return Err(broken("it is cut short"));
     }

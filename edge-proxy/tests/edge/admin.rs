@@ -42,6 +42,8 @@ async fn health_readiness_and_metrics_are_served() {
 async fn an_admin_listener_beyond_loopback_is_refused() {
     let w = World::new(0, limits()).await;
     let bind = |a: &str| std::net::TcpListener::bind(a).unwrap();
-    let started = Edge::start(w.config.clone(), w.deps(w.store.clone()), bind("127.0.0.1:0"), bind("0.0.0.0:0")).await;
+    let start = Edge::start(w.config.clone(), w.deps(w.store.clone()), bind("127.0.0.1:0"), bind("0.0.0.0:0"));
+    // On a thread of its own: what starts an edge may be spawned.
+    let started = tokio::spawn(start).await.unwrap();
     assert!(matches!(started, Err(StartError::AdminAddress(_))));
 }

@@ -35,7 +35,10 @@ async fn client_edge_and_store_count_the_same_bytes() {
     // The gateway saw the provider's grammar and its own password, never the customer's.
     let head = w.upstream.heads().pop().unwrap();
     let auth = basic("brd-customer-c_1-zone-isp-ip-203.0.113.7", "zone-password");
-    assert_eq!(head, format!("CONNECT echo.test:443 HTTP/1.1\r\nHost: echo.test:443\r\nProxy-Authorization: {auth}\r\n\r\n"));
+    assert_eq!(
+        head,
+        format!("CONNECT echo.test:443 HTTP/1.1\r\nHost: echo.test:443\r\nProxy-Authorization: {auth}\r\n\r\n")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -90,7 +90,8 @@ async fn spawn_edge(w: &World, tables: SocketAddr) -> (Child, SocketAddr) {
         .spawn()
         .unwrap();
     let out = BufReader::new(child.stdout.take().unwrap());
-    let find = move || out.lines().map_while(Result::ok).find_map(|l| l.split_once("gateway=").map(|(_, a)| a.to_owned()));
+    let find =
+        move || out.lines().map_while(Result::ok).find_map(|l| l.split_once("gateway=").map(|(_, a)| a.to_owned()));
     let line = tokio::task::spawn_blocking(find).await.unwrap();
     (child, line.expect("the edge says where it listens").trim().parse().unwrap())
 }

@@ -59,7 +59,8 @@ async fn what_is_refused_before_a_route_is_sought() {
     refused(at, &ask("echo.test:443", "demo", "wrong"), Code::AuthFailed).await;
     refused(at, &ask("echo.test:443", "nobody", PASSWORD), Code::AuthFailed).await;
     refused(at, &ask("echo.test:443", "demo-color-blue", PASSWORD), Code::UsernameInvalid).await;
-    refused(at, &ask("echo.test:443", &format!("demo-line-{}", "x".repeat(300)), PASSWORD), Code::UsernameInvalid).await;
+    refused(at, &ask("echo.test:443", &format!("demo-line-{}", "x".repeat(300)), PASSWORD), Code::UsernameInvalid)
+        .await;
     refused(at, &ask("echo.test:443", "demo-country-xx", PASSWORD), Code::CountryUnknown).await;
     refused(at, &ask("echo.test", "demo", PASSWORD), Code::RequestInvalid).await;
     refused(at, &ask("127.0.0.1:80", "demo", PASSWORD), Code::DestBlocked).await;

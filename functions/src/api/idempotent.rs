@@ -1,6 +1,6 @@
 //! `Idempotency-Key`: the same key and request, the same answer; another request, 422.
 //!
-//! Answers are kept without secrets: a handler adds them after [`Request::once`], and says so
+//! Answers are kept without secrets: a handler adds them after [`Key::once`], and says so
 //! (`secretReplayed`) where it cannot give one twice.
 
 use axum::Json;

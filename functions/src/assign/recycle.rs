@@ -22,8 +22,12 @@ impl Walk<'_> {
         if proxy.state != ProxyState::Idle || !ours || proxy.class != self.claim.class || proxy.health < HEALTH_MIN {
             return Ok(None);
         }
-        if proxy.country != self.claim.requested && !self.chain().await?.contains(&proxy.country) {
-            return Ok(None);
+        let asked = self.claim.requested;
+        if proxy.country != asked {
+            // It stood in for the country that is asked for again, or it is of no use now.
+            if self.asked_before != Some(asked) || !self.chain().await?.contains(&proxy.country) {
+                return Ok(None);
+            }
         }
         let free = FreeProxy {
             id,

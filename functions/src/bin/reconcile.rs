@@ -24,7 +24,10 @@ enum Order {
 async fn main() -> Result<(), lambda::Error> {
     let platform = wiring::start().await?;
     lambda::serve_events(platform, async |platform, order| match order {
-        Order::Tick(_) => all(&platform).await,
+        Order::Tick(tick) => {
+            tracing::info!(due = tick.time, "reconciling all providers");
+            all(&platform).await
+        }
         Order::Deferred(Deferred::Reconcile { provider, not_before }) => {
             tokio::time::sleep(not_before.since(platform.now()).min(LONGEST_WAIT)).await;
             Ok(serde_json::to_value(reconcile(&platform, &provider).await?)?)

@@ -1,10 +1,15 @@
 //! The two HTTP APIs through their only door, a request, on the embedded engine and a scripted
 //! market.
 
+// Helpers outside `#[test]` functions fail loudly too.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod admin;
 mod assignments;
 mod customers;
+mod faults;
 mod frame;
+mod fuzz;
 mod idempotency;
 mod keys;
 mod market;

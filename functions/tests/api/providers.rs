@@ -1,5 +1,7 @@
 //! `/admin/proxies/providers`.
 
+use std::sync::atomic::Ordering;
+
 use http::Method;
 use serde_json::{Value, json};
 
@@ -58,6 +60,10 @@ async fn a_row_is_replaced_at_the_version_that_the_caller_saw() {
     row["managementKey"] = "EXAMPLE-rotated".into();
     assert_eq!(put(&w, "brd", &row).await.expect(200)["version"], 3);
     assert_eq!(w.outside.secret("brd/management").as_deref(), Some("EXAMPLE-rotated"));
+    let trail = w.get("/admin/audit").await.expect(200);
+    let replaced = trail["records"].as_array().unwrap().iter().filter(|r| r["action"] == "provider.replace");
+    let replaced = replaced.map(|r| r["after"]["credentialsReplaced"].clone()).collect::<Vec<_>>();
+    assert_eq!(replaced, [json!([]), json!(["brd/management"])]);
     put(&w, "nobody", &provider("nobody")).await.refused(404, "NOT_FOUND");
     put(&w, "brd", &provider("other")).await.refused(400, "VALIDATION");
 }
@@ -90,6 +96,15 @@ async fn rows_that_cannot_work_are_refused() {
     }
     assert_eq!(w.everything_stored().await, before);
     assert_eq!(w.outside.secret("brd/management"), None, "nor is a secret kept");
+}
+
+#[tokio::test]
+async fn a_secret_that_must_be_made_first_is_named() {
+    let w = World::new().await;
+    w.outside.only_made.store(true, Ordering::Relaxed);
+    let detail = w.post("/admin/proxies/providers", provider("brd")).await.refused(409, "CONFLICT");
+    assert!(detail.contains("brd/management"), "{detail}");
+    w.get("/admin/proxies/providers/brd").await.refused(404, "NOT_FOUND");
 }
 
 #[tokio::test]

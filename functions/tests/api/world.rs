@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::types::AttributeValue;
@@ -46,6 +46,8 @@ pub struct World {
 #[derive(Default)]
 pub struct Outside {
     now_s: AtomicU64,
+    /// Secrets that nobody made are refused, as by Secrets Manager.
+    pub only_made: AtomicBool,
     pub secrets: Mutex<HashMap<String, SecretString>>,
     pub events: Mutex<Vec<Event>>,
 }
@@ -77,8 +79,13 @@ impl Secrets for Outside {
         async { found.ok_or(SecretError::Missing(name)) }.boxed()
     }
     fn put(&self, name: &str, value: SecretString) -> BoxFuture<'_, Result<(), SecretError>> {
-        self.secrets.lock().unwrap().insert(name.to_owned(), value);
-        async { Ok(()) }.boxed()
+        let mut secrets = self.secrets.lock().unwrap();
+        let missing = self.only_made.load(Ordering::Relaxed) && !secrets.contains_key(name);
+        let name = name.to_owned();
+        if !missing {
+            secrets.insert(name.clone(), value);
+        }
+        async move { if missing { Err(SecretError::Missing(name)) } else { Ok(()) } }.boxed()
     }
 }
 

@@ -2,11 +2,11 @@
 
 use tollgate_domain::assignment::{AssignmentState, Hop};
 use tollgate_domain::intent::IntentState;
-use tollgate_domain::proxy::ProxyState;
+use tollgate_domain::proxy::{ProxyClass, ProxyState};
 use tollgate_functions::close_line::Closed;
 
 use crate::support::books::{Books, none};
-use crate::support::{PRICE, Rig, brd, cc, key};
+use crate::support::{PRICE, Rig, brd, cc, key, request, send};
 
 fn walk(hops: &[Hop]) -> Vec<(&str, &str)> {
     hops.iter().map(|h| (h.country.as_str(), h.outcome.as_str())).collect()
@@ -102,35 +102,32 @@ async fn a_line_that_returns_gets_its_own_address_back() {
     // Five others are idle, too.
     let again = rig.bound("a", "nl").await;
     assert_eq!(again.proxy, mine);
-    // A line that asks for another country does not insist on it.
+    // A line that asks for another country than before does not insist on it.
     rig.close("a").await;
-    rig.sandbox.set_stock("za", 1);
-    let za = rig.bound("a", "za").await;
-    assert_eq!(za.country, Some(cc("za")));
+    rig.sandbox.set_stock("fr", 1);
+    assert_eq!(walk(&rig.bound("a", "fr").await.hops), [("fr", "bought")]);
     none("returned", &Books::of(&rig).await.settled());
 }
 
 #[tokio::test]
-async fn a_line_is_not_given_an_address_of_another_class() {
+async fn a_line_that_names_no_class_means_the_one_it_had() {
     let rig = Rig::new().await;
+    rig.platform.secrets.put("dc/management", "sandbox_key".into()).await.unwrap();
+    rig.idle("nl", 1).await;
     rig.provider(|p| {
         p.id = "dc".parse().unwrap();
-        p.class = tollgate_domain::proxy::ProxyClass::Datacenter;
-        p.active = false;
+        p.class = ProxyClass::Datacenter;
     })
     .await;
-    rig.idle("nl", 1).await;
-    let mut request = crate::support::request("a", "nl");
-    request.class = Some(tollgate_domain::proxy::ProxyClass::Datacenter);
-    // Opened and closed once, so that the line is known to mean a data centre.
-    let isp = rig.bound("a", "nl").await;
+    rig.sandbox.set_stock("fr", 1);
+    let mut request = request("a", "fr");
+    request.class = Some(ProxyClass::Datacenter);
+    let dc = send(&rig.platform, request).await.unwrap();
+    assert_eq!(dc.proxy.unwrap().provider.as_str(), "dc");
     rig.close("a").await;
-    let refused = crate::support::send(&rig.platform, request).await.unwrap_err();
-    assert_eq!(refused.code, "NO_PROXY_AVAILABLE");
-    let line = rig.store().line(&key("a")).await.unwrap().unwrap();
-    assert_eq!(line.class, tollgate_domain::proxy::ProxyClass::Datacenter);
-    // The class is remembered: what is idle is of another one.
-    assert_eq!(rig.refused("a", "nl").await, "NO_PROXY_AVAILABLE");
-    assert_eq!(rig.bound("b", "nl").await.proxy, isp.proxy);
-    none("classes", &Books::of(&rig).await.settled());
+    // What is idle in nl is of another class; what is sold there is not.
+    rig.sandbox.set_stock("nl", 1);
+    let nl = rig.bound("a", "nl").await;
+    assert_eq!((nl.class, walk(&nl.hops)), (ProxyClass::Datacenter, vec![("nl", "bought")]));
+    assert_eq!(walk(&rig.bound("b", "nl").await.hops), [("nl", "recycled")]);
 }

@@ -4,6 +4,13 @@
 
 mod support;
 
+mod answers;
+mod budgets;
+mod caps;
 mod crash;
 mod fallback;
+mod list;
+mod one_line;
 mod race;
+mod slow;
+mod units;

@@ -52,8 +52,8 @@ async fn race(k: u32, seed: u64) {
     faults.stop();
     let late = again.len();
     // What the store's faults interrupted is healed by time and the reconciler, as in life.
-    for _ in 0..3 {
-        rig.clock.forward_secs(40);
+    for seconds in [40, 40, 900, 40] {
+        rig.clock.forward_secs(seconds);
         rig.reconcile().await;
         for line in std::mem::take(&mut again) {
             if rig.assign(&line, "nl").await.is_err() {

@@ -6,17 +6,18 @@ use std::time::{Duration, Instant};
 use secrecy::ExposeSecret as _;
 use tollgate_domain::assignment::Assignment;
 use tollgate_domain::id::{LineKey, LineLabel};
-use tollgate_domain::intent::{Intent, IntentState};
+use tollgate_domain::intent::Intent;
 use tollgate_domain::line::{DISCONNECT_AFTER, LineState};
 use tollgate_domain::proxy::{ProxyIp, ProxyState};
 use tollgate_domain::time::{Clock as _, Timestamp};
-use tollgate_store::StoreError;
 
+use crate::demo::bill::bill;
 use crate::demo::client::{Bytes, Client, Tunnel};
-use crate::demo::receipt::{Bill, Bought, Counted, HopShown, Receipt, Step};
+use crate::demo::counts;
+use crate::demo::receipt::{Counted, HopShown, Receipt, Step};
 use crate::demo::watch::until;
 use crate::failure::Failure;
-use crate::seed;
+use crate::seed::{self, store};
 use crate::system::System;
 
 /// What the customer asks for, and where tunnels lead.
@@ -30,8 +31,6 @@ const UPLOAD: usize = 100_003;
 const MARGIN: Duration = Duration::from_secs(1);
 /// An edge must have heard of a closed line after this.
 const REACH: Duration = Duration::from_secs(2);
-/// How much later nothing more may have been charged.
-const LATER: Duration = Duration::from_secs(61 * 86_400);
 
 /// The story as it goes on.
 struct Story<'a> {
@@ -76,10 +75,6 @@ fn line(label: &str) -> LineKey {
         Err(e) => unreachable!("{e}"),
     };
     LineKey { customer: seed::demo(), label }
-}
-
-fn store(e: StoreError) -> Failure {
-    Failure::part("the store", e)
 }
 
 fn wrong<T>(what: impl Into<String>) -> Result<T, Failure> {
@@ -143,10 +138,10 @@ impl Story<'_> {
             return wrong(format!("{} addresses were sold, not one", self.purchases()));
         }
         self.assignments.push(assignment);
-        let edge = self.edge_counts(bytes).await?;
-        let store = self.store_counts().await?;
+        let edge = counts::by_edge(self.system, bytes).await;
+        let store = counts::by_store(self.system, self.began).await?;
         // It counts plain requests with the heads of its own legs: those are not to be compared.
-        self.before_tunnels = self.simulator_counts();
+        self.before_tunnels = counts::by_simulator(self.system);
         Ok(Counted { client: bytes, edge, simulator: None, store })
     }
 
@@ -250,83 +245,16 @@ impl Story<'_> {
         .await
     }
 
-    /// What the edge has counted, once that is what the client did. A client sees a byte a moment
-    /// before the edge has counted it; a difference that stays is for the receipt to show.
-    async fn edge_counts(&self, client: Bytes) -> Result<Bytes, Failure> {
-        let now = || {
-            let seen = self.system.edge.snapshot();
-            (Bytes { up: seen.ingress, down: seen.egress }, seen.open_tunnels)
-        };
-        let done = until("the edge has counted", || async {
-            let (bytes, open) = now();
-            Ok((open == 0 && bytes == client).then_some(bytes))
-        });
-        Ok(done.await.unwrap_or_else(|_| now().0))
-    }
-
-    fn simulator_counts(&self) -> Bytes {
-        let sum = self.system.sandbox.total_bytes();
-        Bytes { up: sum.up, down: sum.down }
-    }
-
-    async fn store_counts(&self) -> Result<Bytes, Failure> {
-        if !self.system.edge.settle().await {
-            return wrong("the edge could not settle");
-        }
-        let db = &self.system.platform.store;
-        let mut sum = Bytes::default();
-        let (first, last) = (self.began.month(), self.system.clock.now().month());
-        for month in if first == last { vec![first] } else { vec![first, last] } {
-            for (_, row) in db.usage(&seed::demo(), &month).await.map_err(store)? {
-                sum = sum.plus(Bytes { up: row.ingress, down: row.egress });
-            }
-        }
-        Ok(sum)
-    }
-
     async fn receipt(self, requests: Counted) -> Result<Receipt, Failure> {
         let all = self.tunnels.plus(requests.client);
-        let edge = self.edge_counts(all).await?.since(requests.edge);
-        let stored = self.store_counts().await?.since(requests.store);
-        let simulator = self.simulator_counts().since(self.before_tunnels);
+        let edge = counts::by_edge(self.system, all).await.since(requests.edge);
+        let stored = counts::by_store(self.system, self.began).await?.since(requests.store);
+        let simulator = counts::by_simulator(self.system).since(self.before_tunnels);
         let tunnels = Counted { client: self.tunnels, edge, simulator: Some(simulator), store: stored };
-        let allowances = self.system.platform.store.allowances(&seed::demo()).await.map_err(store)?;
-        let charged_bytes = allowances.iter().map(|(_, a)| a.used()).sum();
-        let bill = self.bill();
+        let charged_bytes = counts::charged(self.system).await?;
+        let bill = bill(self.system, &self.assignments, &self.intents);
         let mut receipt = Receipt { steps: self.steps, tunnels, requests, charged_bytes, bill, problems: Vec::new() };
         receipt.problems = receipt.check();
         Ok(receipt)
-    }
-
-    fn bill(&self) -> Bill {
-        let now = self.system.clock.now();
-        let rows = self.system.sandbox.ledger(now);
-        let sum = |rows: &[tollgate_sandbox::LedgerRow]| rows.iter().map(|r| r.total_micros()).sum();
-        let confirmed = self.intents.iter().filter(|i| i.state == IntentState::Confirmed).collect::<Vec<_>>();
-        let recycled = self.assignments.iter().filter(|a| a.hops.last().is_some_and(|h| h.outcome == "recycled"));
-        // Without recycling, each of these lines would have paid what its address cost when new.
-        let instead = recycled.clone().filter_map(|a| {
-            let ip = &a.proxy.as_ref()?.ip;
-            let row = rows.iter().rev().find(|r| r.ip.to_string() == *ip)?;
-            Some(row.charges.first()?.micros)
-        });
-        let shown = |row: &tollgate_sandbox::LedgerRow| Bought {
-            ip: row.ip.to_string(),
-            country: row.country.clone(),
-            bought_at: row.bought_at.to_string(),
-            released_at: row.released_at.map(|t| t.to_string()),
-            paid_until: row.paid_until().to_string(),
-            payments: row.charges.len(),
-            paid_micros: row.total_micros(),
-        };
-        Bill {
-            ledger: rows.iter().map(shown).collect(),
-            paid_micros: sum(&rows),
-            paid_later_micros: sum(&self.system.sandbox.ledger(now.plus(LATER))),
-            intents_confirmed: confirmed.len(),
-            intents_micros: confirmed.iter().map(|i| i.price.micros).sum(),
-            recycled: recycled.count(),
-            saved_micros: instead.sum(),
-        }
     }
 }

@@ -83,6 +83,15 @@ async fn concurrent_and_lost_appends_each_stand_once() {
 }
 
 #[tokio::test]
+async fn many_conflicts_do_not_keep_a_deed_from_the_trail() {
+    let (engine, store) = store().await;
+    let (weak, faults) = faulty(&engine, (0..12).map(|_| Step::from(Fault::Conflict).on("PutItem")));
+    weak.append_audit(&entry("customer:a", 0)).await.unwrap();
+    assert_eq!(faults.left(), 0);
+    assert_eq!(store.verify_chain(&at(0).day()).await.unwrap(), Verdict::Sound(1));
+}
+
+#[tokio::test]
 async fn secrets_never_reach_the_trail() {
     let (engine, store) = store().await;
     let before = json!({"name": "brd", "list": [{"apiKey": "s3cret-1"}], "management": {"Password": "s3cret-2"}});

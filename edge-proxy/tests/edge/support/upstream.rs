@@ -95,9 +95,7 @@ async fn tunnel(mut stream: TcpStream, target: &str) {
             let _ = stream.shutdown().await;
             let _ = stream.read_to_end(&mut Vec::new()).await;
         }
-        "flood.test" => {
-            while stream.write_all(&[b'x'; 4096]).await.is_ok() {}
-        }
+        "flood.test" => while stream.write_all(&[b'x'; 4096]).await.is_ok() {},
         "silent.test" => {
             let _ = stream.read_to_end(&mut Vec::new()).await;
         }
@@ -116,6 +114,9 @@ async fn tunnel(mut stream: TcpStream, target: &str) {
 /// Answers an absolute-form request; whether the connection goes on.
 async fn answer(stream: &mut TcpStream, head: &str, target: &str) -> bool {
     let lower = head.to_ascii_lowercase();
+    if lower.contains("expect: 100-continue") && stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_err() {
+        return false;
+    }
     let body = if lower.contains("transfer-encoding: chunked") {
         read_chunks(stream).await
     } else {
@@ -124,7 +125,8 @@ async fn answer(stream: &mut TcpStream, head: &str, target: &str) -> bool {
     let path = target.splitn(4, '/').nth(3).unwrap_or_default();
     let text = match path {
         "chunked" => {
-            let chunked = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n";
+            let chunked =
+                "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n";
             return stream.write_all(chunked.as_bytes()).await.is_ok();
         }
         "close" => {
@@ -139,7 +141,7 @@ async fn answer(stream: &mut TcpStream, head: &str, target: &str) -> bool {
         _ => format!("{}{body}", head.lines().next().unwrap_or_default()),
     };
     let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
-    stream.write_all(text.as_bytes()).await.is_ok()
+    stream.write_all(text.as_bytes()).await.is_ok() && path != "once"
 }
 
 async fn read_chunks(stream: &mut TcpStream) -> String {

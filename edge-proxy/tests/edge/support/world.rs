@@ -149,6 +149,20 @@ impl World {
         assert!(self.store.grant(&demo(), bucket, &grant, self.clock.now()).await.unwrap());
     }
 
+    /// A bucket that the machine's own clock may spend from.
+    pub async fn grant_for_today(&self) {
+        let now = tollgate_store::SystemClock.now();
+        let grant = Grant {
+            source: "today".into(),
+            bytes: 1 << 20,
+            plan_ver: 1,
+            spend_from: now.month_start(),
+            spend_until: now.next_month_start(),
+        };
+        let bucket = Bucket::Plan { start: now.month_start() };
+        assert!(self.store.grant(&demo(), &bucket, &grant, now).await.unwrap());
+    }
+
     pub async fn start(&self) -> Edge {
         self.try_start(self.store.clone()).await.unwrap()
     }
@@ -264,4 +278,3 @@ fn provider(gateway: SocketAddr) -> Provider {
         updated_at: NOON,
     }
 }
-

@@ -15,6 +15,7 @@ use crate::api::envelope::Refused;
 use crate::api::idempotent::{Done, Key};
 use crate::api::principal::{Admin, Operator, Viewer};
 use crate::api::views;
+use crate::credentials;
 use crate::customers;
 use crate::outcome::store;
 use crate::platform::Platform;
@@ -26,8 +27,8 @@ pub(super) async fn list(
     Named(id): Named<CustomerId>,
 ) -> Result<Json<Value>, Refused> {
     customers::find(&platform, &id, true).await?;
-    let credentials = platform.store.credentials(&id).await.map_err(store)?;
-    Ok(Json(json!({ "credentials": credentials.iter().map(views::credential).collect::<Vec<_>>() })))
+    let held = platform.store.credentials(&id).await.map_err(store)?;
+    Ok(Json(json!({ "credentials": held.iter().map(views::credential).collect::<Vec<_>>() })))
 }
 
 #[derive(Deserialize)]
@@ -48,11 +49,11 @@ pub(super) async fn rotate(
 ) -> Result<Done, Refused> {
     let How { at_once } = body.json()?;
     let mut password = None;
-    let work = async {
-        let shown = customers::rotate(&platform, &admin.by, &id, &user, at_once).await?;
+    let work = Box::pin(async {
+        let shown = credentials::rotate(&platform, &admin.by, &id, &user, at_once).await?;
         password = Some(shown.password.expose_secret().to_owned());
         Ok(Done::new(StatusCode::OK, views::credential(&shown.credential)))
-    };
+    });
     let mut done = key.once(&platform, &admin.by, &body, work).await?;
     done.show_once("password", password);
     Ok(done)

@@ -62,7 +62,7 @@ pub(super) async fn create(
         return Err(invalid("scopes: at least one"));
     }
     let mut secret = None;
-    let work = async {
+    let work = Box::pin(async {
         customers::find(&platform, &id, false).await?;
         let held = platform.store.api_keys(&holder(&id, vec![])).await.map_err(store)?;
         if held.iter().filter(|k| k.revoked_at.is_none()).count() >= MOST_KEYS {
@@ -77,7 +77,7 @@ pub(super) async fn create(
         admin.by.record(&platform, "key.create", &target, NOTHING, Some(&shown)).await?;
         secret = Some(text);
         Ok(Done::new(StatusCode::CREATED, shown))
-    };
+    });
     let mut done = key.once(&platform, &admin.by, &body, work).await?;
     done.show_once("apiKey", secret);
     Ok(done)

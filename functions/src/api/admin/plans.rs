@@ -104,11 +104,11 @@ pub(super) async fn create(
     body: Body,
 ) -> Result<Done, Refused> {
     let plan = body.json::<Wanted>()?.plan()?;
-    let work = async {
+    let work = Box::pin(async {
         let made = platform.store.new_plan_version(&plan).await.map_err(store)?;
         let target = format!("plan:{}", made.code);
         admin.by.record(&platform, "plan.create", &target, NOTHING, Some(&made)).await?;
         Ok(Done::new(StatusCode::CREATED, views::plan(&made)))
-    };
+    });
     key.once(&platform, &admin.by, &body, work).await
 }

@@ -21,7 +21,7 @@ use crate::api::principal::{Admin, Owner, Viewer};
 use crate::api::views;
 use crate::markets::management_secret;
 use crate::outcome::{secret, store};
-use crate::platform::Platform;
+use crate::platform::{Platform, SecretError};
 use crate::trail::{By, NOTHING};
 
 /// Longest name, in characters.
@@ -105,14 +105,22 @@ impl Wanted {
     }
 
     /// Secrets go first: a row whose secrets are missing cannot be bought from.
-    async fn put_secrets(&self, platform: &Platform, id: &ProviderId) -> Result<(), Refusal> {
+    /// Returns the names of those that were sent.
+    async fn put_secrets(&self, platform: &Platform, id: &ProviderId) -> Result<Vec<String>, Refusal> {
         let named = [(management_secret(id), &self.management_key), (gateway_secret(id), &self.gateway_password)];
+        let mut put = Vec::new();
         for (name, value) in named {
-            if let Some(value) = value {
-                platform.secrets.put(&name, value.clone()).await.map_err(secret)?;
+            let Some(value) = value else { continue };
+            match platform.secrets.put(&name, value.clone()).await {
+                Ok(()) => put.push(name),
+                Err(SecretError::Missing(_)) => {
+                    let detail = format!("the secret store has no secret {name}: create it there first");
+                    return Err(Refusal::new(Code::Conflict, detail));
+                }
+                Err(e) => return Err(secret(e)),
             }
         }
-        Ok(())
+        Ok(put)
     }
 }
 
@@ -150,6 +158,13 @@ fn view(p: &Provider) -> Value {
     })
 }
 
+/// What the trail keeps of a change: the row, and which credentials were replaced.
+fn with_credentials(shown: &Value, put: Vec<String>) -> Value {
+    let mut after = shown.clone();
+    after["credentialsReplaced"] = put.into();
+    after
+}
+
 fn none() -> Refused {
     Refused::new(Code::NotFound, "there is no such provider")
 }
@@ -180,19 +195,20 @@ pub(super) async fn create(
     let wanted: Wanted = body.json()?;
     let id: ProviderId = identifier("id", wanted.id.as_deref().ok_or_else(|| invalid("id: missing"))?)?;
     let row = wanted.row(id.clone(), None, &admin.by)?;
-    let work = async {
+    let work = Box::pin(async {
         let taken = || Refusal::new(Code::Conflict, "there is a provider with this id");
         if platform.store.provider(&id).await.map_err(store)?.is_some() {
             return Err(taken());
         }
-        wanted.put_secrets(&platform, &id).await?;
+        let put = wanted.put_secrets(&platform, &id).await?;
         if !platform.store.put_provider(&row, admin.by.at).await.map_err(store)? {
             return Err(taken());
         }
         let shown = view(&row);
-        admin.by.record(&platform, "provider.create", &format!("provider:{id}"), NOTHING, Some(&shown)).await?;
+        let after = with_credentials(&shown, put);
+        admin.by.record(&platform, "provider.create", &format!("provider:{id}"), NOTHING, Some(&after)).await?;
         Ok(Done::new(StatusCode::CREATED, shown))
-    };
+    });
     key.once(&platform, &admin.by, &body, work).await
 }
 
@@ -213,14 +229,20 @@ pub(super) async fn replace(
         return Err(changed());
     }
     let row = wanted.row(id.clone(), Some(&before), &admin.by)?;
-    wanted.put_secrets(&platform, &id).await?;
+    let put = wanted.put_secrets(&platform, &id).await?;
     if !platform.store.put_provider(&row, admin.by.at).await.map_err(store)? {
         return Err(changed());
     }
     let shown = view(&row);
     admin
         .by
-        .record(&platform, "provider.replace", &format!("provider:{id}"), Some(&view(&before)), Some(&shown))
+        .record(
+            &platform,
+            "provider.replace",
+            &format!("provider:{id}"),
+            Some(&view(&before)),
+            Some(&with_credentials(&shown, put)),
+        )
         .await?;
     Ok(Json(shown))
 }

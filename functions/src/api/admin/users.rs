@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
+use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -127,13 +128,13 @@ pub(super) async fn create(
 ) -> Result<Done, Refused> {
     let new = body.json::<Wanted>()?.customer(&key, &admin.by)?;
     let mut password = None;
-    let work = async {
+    let work = Box::pin(async {
         let (customer, shown) = customers::create(&platform, &admin.by, new).await?;
         let mut answer = views::customer(&customer, admin.by.at);
         answer["credential"] = views::credential(&shown.credential);
         password = Some(shown.password.expose_secret().to_owned());
         Ok(Done::new(StatusCode::CREATED, answer))
-    };
+    });
     let mut done = key.once(&platform, &admin.by, &body, work).await?;
     done.show_once("password", password);
     Ok(done)
@@ -145,7 +146,7 @@ pub(super) async fn delete(
     State(platform): State<Arc<Platform>>,
     Named(id): Named<CustomerId>,
 ) -> Result<Json<Value>, Refused> {
-    let customer = customers::delete(&platform, &admin.by, &id).await?;
+    let customer = Box::pin(customers::delete(&platform, &admin.by, &id)).await?;
     Ok(Json(views::customer(&customer, admin.by.at)))
 }
 
@@ -259,9 +260,9 @@ pub(super) async fn plan(
     key.once(&platform, &admin.by, &body, shown(&admin, work)).await
 }
 
-async fn shown(
-    admin: &Admin<Operator>,
-    work: impl Future<Output = Result<Customer, Refusal>> + Send,
-) -> Result<Done, Refusal> {
-    Ok(Done::new(StatusCode::OK, views::customer(&work.await?, admin.by.at)))
+fn shown<'a>(
+    admin: &'a Admin<Operator>,
+    work: impl Future<Output = Result<Customer, Refusal>> + Send + 'a,
+) -> BoxFuture<'a, Result<Done, Refusal>> {
+    Box::pin(async move { Ok(Done::new(StatusCode::OK, views::customer(&work.await?, admin.by.at))) })
 }

@@ -21,11 +21,13 @@ use crate::api::principal::{Caller, ReadLines, WriteLines};
 use crate::api::views;
 use crate::assign::assign;
 use crate::close_line::close_line;
-use crate::customers;
+use crate::credentials::proxy_urls;
 use crate::outcome::store;
 use crate::platform::Platform;
 use crate::trail::NOTHING;
 
+/// Assignments read at a time.
+const READ_AT_ONCE: usize = 32;
 /// Longest time a line may be held, in minutes: 30 days.
 const LONGEST_HOLD: u32 = 30 * 24 * 60;
 
@@ -74,7 +76,7 @@ pub(super) async fn open(
         hold: wanted.hold()?,
         correlation_id: caller.by.correlation_id.clone(),
     };
-    let work = async {
+    let work = Box::pin(async {
         match Box::pin(assign(&platform, request)).await {
             AssignReply::Refused { refusal } => Err(refusal.into_refusal()),
             AssignReply::Bound { assignment } => {
@@ -83,7 +85,7 @@ pub(super) async fn open(
                 Ok(Done::new(StatusCode::OK, shown))
             }
         }
-    };
+    });
     let mut done = key.once(&platform, &caller.by, &body, work).await?;
     let asked = done.body["requestedCountry"].as_str().and_then(Country::parse);
     if let Some(country) = asked {
@@ -98,15 +100,14 @@ pub(super) async fn list(
     State(platform): State<Arc<Platform>>,
 ) -> Result<Json<Value>, Refused> {
     let lines = platform.store.lines(&caller.customer.id).await.map_err(store)?;
-    let open = lines.into_iter().filter(|l| l.state == LineState::Open && l.alias.is_none());
-    let shown = futures_util::future::try_join_all(open.map(|line| {
-        let platform = &platform;
-        async move {
-            let assignment = platform.store.assignment(&line.key).await?;
-            Ok(of_line(&line, assignment.as_ref()))
-        }
-    }));
-    Ok(Json(json!({ "assignments": shown.await.map_err(store)? })))
+    let open = lines.iter().filter(|l| l.state == LineState::Open && l.alias.is_none()).collect::<Vec<_>>();
+    let mut shown = Vec::with_capacity(open.len());
+    for lines in open.chunks(READ_AT_ONCE) {
+        let found = lines.iter().map(|line| platform.store.assignment(&line.key));
+        let found = futures_util::future::try_join_all(found).await.map_err(store)?;
+        shown.extend(lines.iter().zip(&found).map(|(line, found)| of_line(line, found.as_ref())));
+    }
+    Ok(Json(json!({ "assignments": shown })))
 }
 
 /// `GET /v1/assignments/{line}`
@@ -149,7 +150,7 @@ fn no_line() -> Refused {
 }
 
 async fn with_url(platform: &Platform, line: &LineKey, country: Country, shown: &mut Value) -> Result<(), Refusal> {
-    let urls = customers::proxy_urls(platform, &line.customer, &[(line.label.clone(), country)]).await?;
+    let urls = proxy_urls(platform, &line.customer, &[(line.label.clone(), country)]).await?;
     shown["proxyUrl"] = urls.first().map_or(Value::Null, |u| u.url().into());
     Ok(())
 }

@@ -15,7 +15,8 @@ use tollgate_domain::refusal::Code;
 use crate::api::body::{Asked, invalid};
 use crate::api::envelope::{ERROR_CODE, Refused};
 use crate::api::principal::ListCaller;
-use crate::customers::{self, ProxyUrl};
+use crate::credentials::{ProxyUrl, proxy_urls};
+use crate::customers;
 use crate::outcome::store;
 use crate::platform::Platform;
 
@@ -54,7 +55,7 @@ pub(super) async fn list(
     }
     let open = lines.into_iter().filter(|l| l.state == LineState::Open && l.alias.is_none());
     let open = open.map(|l| (l.key.label, l.country)).collect::<Vec<_>>();
-    let urls = customers::proxy_urls(&platform, &caller.customer.id, &open).await?;
+    let urls = proxy_urls(&platform, &caller.customer.id, &open).await?;
     Ok(match format {
         Format::Text => plain("text/plain; charset=utf-8", urls.iter().map(|u| u.url() + "\n").collect()),
         Format::Csv => plain("text/csv; charset=utf-8", csv(&urls)),

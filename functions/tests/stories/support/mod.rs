@@ -21,7 +21,7 @@ use tollgate_domain::time::{Clock, Timestamp};
 use tollgate_engine::{Engine, Faults};
 use tollgate_functions::assign::assign;
 use tollgate_functions::markets::ProviderMarkets;
-use tollgate_functions::platform::{Bounds, Platform, Secrets};
+use tollgate_functions::platform::{Bounds, Platform};
 use tollgate_functions::reconcile::{Reconciled, reconcile};
 use tollgate_functions::release_idle::{Swept, release_idle};
 use tollgate_sandbox::{Sandbox, SandboxConfig};
