@@ -71,7 +71,7 @@ impl From<Refusal> for Stop {
 /// Where a walk goes next.
 enum Next {
     /// The line has its proxy.
-    Bound(Assignment),
+    Bound(Box<Assignment>),
     /// This country gave none.
     NotHere,
     /// The line changed: look again from the start.
@@ -104,11 +104,11 @@ struct Walk<'a> {
 async fn run(platform: &Platform, request: &AssignRequest) -> Result<Assignment, Stop> {
     let deadline = Instant::now() + platform.bounds.assign;
     if let Some(session) = Session::from_label(&request.line.label) {
-        return session::assign(platform, request, &session).await;
+        return Box::pin(session::assign(platform, request, &session)).await;
     }
     let mut waited = Duration::ZERO;
     for _ in 0..RESTARTS {
-        let first = FirstLook::take(platform, request).await?;
+        let first = Box::pin(FirstLook::take(platform, request)).await?;
         let customer = first.customer(platform, request)?;
         let (requested, class) = first.asked(request, &customer)?;
         if let Some(found) = &first.assignment {
@@ -128,7 +128,7 @@ async fn run(platform: &Platform, request: &AssignRequest) -> Result<Assignment,
         match Box::pin(walk.over_chain(first.free)).await {
             Ok(Next::Bound(a)) => {
                 announce(platform, request, &a).await;
-                return Ok(a);
+                return Ok(*a);
             }
             Ok(_) => {}
             Err(stop) => return Err(stop),
@@ -398,7 +398,7 @@ impl<'a> Walk<'a> {
     /// What a claim that did not go through means for the walk; `None` = try something else.
     async fn lost_claim(&mut self, claim: Claim) -> Result<Option<Next>, Stop> {
         match claim {
-            Claim::LineTaken(other) if other.state == AssignmentState::Bound => Ok(Some(Next::Bound(*other))),
+            Claim::LineTaken(other) if other.state == AssignmentState::Bound => Ok(Some(Next::Bound(other))),
             Claim::LineTaken(_) | Claim::LineChanged => Ok(Some(Next::Restart)),
             Claim::TooManyOpen => {
                 let max = self.customer.limits.max_lines;

@@ -9,7 +9,7 @@ use tollgate_store::StoreError;
 use crate::platform::Platform;
 
 /// The figures of `GET /admin/proxies/metrics`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ProxyMetrics {
     /// Addresses that the provider bills.
@@ -30,8 +30,8 @@ pub struct ProxyMetrics {
     pub active_by_country: BTreeMap<String, u32>,
     /// Sum of the monthly prices of all addresses, in micro-units of the providers' currency.
     pub estimated_monthly_cost_micros: u64,
-    /// The same as a decimal number of units, two places: `"40.00"`.
-    pub estimated_monthly_cost: String,
+    /// The same in whole units, rounded to cents, for people: `40.0`. Never computed with.
+    pub estimated_monthly_cost: f64,
     /// Times an address was handed on without a purchase.
     pub recycled: u64,
 }
@@ -49,8 +49,8 @@ pub async fn proxy_metrics(platform: &Platform) -> Result<ProxyMetrics, StoreErr
         let open = platform.store.open_intents(&provider.id).await?;
         m.unknown += u32::try_from(open.len()).unwrap_or(u32::MAX);
     }
-    let cents = (m.estimated_monthly_cost_micros + 5000) / 10_000;
-    m.estimated_monthly_cost = format!("{}.{:02}", cents / 100, cents % 100);
+    let cents = m.estimated_monthly_cost_micros.saturating_add(5000) / 10_000;
+    m.estimated_monthly_cost = f64::from(u32::try_from(cents).unwrap_or(u32::MAX)) / 100.0;
     Ok(m)
 }
 

@@ -56,7 +56,7 @@ impl Store {
 /// Waits out a conflict: 5 ms doubled per attempt up to 160 ms, jittered by half.
 pub(crate) async fn pause(attempt: u32) {
     let full = 5u64 << attempt.min(5);
-    let jitter = Ulid::generate().0 as u64 % full.div_ceil(2).max(1);
+    let jitter = u64::try_from(Ulid::generate().random() % u128::from(full.div_ceil(2))).unwrap_or(0);
     tokio::time::sleep(Duration::from_millis(full - jitter)).await;
 }
 

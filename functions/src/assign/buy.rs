@@ -203,7 +203,7 @@ impl Walk<'_> {
                     bound.bound_at = Some(now);
                     bound.intent = None;
                     bound.hops = hops;
-                    return Ok(Next::Bound(bound));
+                    return Ok(Next::Bound(Box::new(bound)));
                 }
                 Confirm::Taken => {}
                 Confirm::Resolved => return self.resolved_elsewhere().await,
@@ -223,7 +223,7 @@ impl Walk<'_> {
     /// Reconciliation was faster: what it bound is the answer.
     async fn resolved_elsewhere(&mut self) -> Result<Next, Stop> {
         match self.platform.store.assignment(&self.claim.line).await? {
-            Some(a) if a.state == AssignmentState::Bound => Ok(Next::Bound(a)),
+            Some(a) if a.state == AssignmentState::Bound => Ok(Next::Bound(Box::new(a))),
             _ => Err(in_progress("this line's purchase was resolved elsewhere", 2)),
         }
     }

@@ -96,7 +96,7 @@ impl Walk<'_> {
         match claim {
             Claim::Won => {
                 self.claim_written();
-                Ok(Tried::Done(Box::new(Next::Bound(bound))))
+                Ok(Tried::Done(Box::new(Next::Bound(Box::new(bound)))))
             }
             Claim::Conflict => Ok(Tried::Conflict),
             Claim::ProxyGone => Ok(Tried::Gone),

@@ -45,7 +45,7 @@ async fn only_what_is_idle_and_due_leaves_the_pool() {
     let proxy = idle("192.0.2.1");
     assert!(store.adopt(&proxy).await.unwrap());
     assert!(!store.begin_release(&proxy, at(3599), at(3700)).await.unwrap(), "not due");
-    assert!(!store.begin_release(&active("192.0.2.9", "a"), at(9999), at(9999)).await.unwrap(), "not ours");
+    assert!(!store.begin_release(&active("192.0.2.9", "a"), at(9998), at(9999)).await.unwrap(), "not ours");
     assert!(store.begin_release(&proxy, at(3600), at(3720)).await.unwrap());
     assert!(!store.begin_release(&proxy, at(3600), at(3720)).await.unwrap(), "somebody does it already");
     assert_eq!(store.free_proxies(nl(), ProxyClass::Isp, 0, 10).await.unwrap(), []);
