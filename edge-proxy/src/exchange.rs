@@ -232,7 +232,11 @@ impl Exchange<'_> {
 
     fn body_of(&self, head: &ResponseHead) -> Result<Body, Refusal> {
         let bad = |e: String| Refusal::new(Code::UpstreamConnect, format!("the answer's framing is ambiguous: {e}"));
-        head.body(&self.head.method).map_err(bad)
+        let body = head.body(&self.head.method).map_err(bad)?;
+        if self.head.minor == 0 && matches!(body, Body::Chunked(_)) {
+            return Err(bad("chunks for a client of HTTP/1.0".to_owned()));
+        }
+        Ok(body)
     }
 
     fn unreadable(&self, refusal: Refusal, answered: &Cell<bool>) -> Broken {

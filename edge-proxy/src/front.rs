@@ -1,37 +1,33 @@
 //! One client connection: heads, who is asking, admission, route; then a tunnel or exchanges.
 
+mod admission;
+mod target;
+
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tollgate_domain::refusal::{Code, Lang, Refusal};
-use tollgate_domain::target::{self, Host, Target};
-use tollgate_domain::username::{self, UserSpec};
+use tollgate_domain::target::parse_authority;
 
-use crate::account::{Entered, Login};
-use crate::auth;
 use crate::core::Core;
-use crate::directory;
 use crate::exchange::{Broken, Done, Exchange, Kept, stop_refusal};
 use crate::http::refusal::{Answering, render};
 use crate::http::{RequestHead, head};
-use crate::line::{LineUse, Using};
 use crate::meter::Meter;
 use crate::relay::{self, Early, linger_close, read_some, write_all};
 use crate::retry;
-use crate::route::{self, Route};
-use crate::tunnel::{CloseReason, Tunnel};
+use crate::tunnel::CloseReason;
 use crate::upstream;
 use crate::worker::Worker;
+use admission::{Admitted, Way};
+use target::{absolute, authority, host_header};
 
 /// How long a refused client is listened to, so that it reads the answer.
 const LINGER: Duration = Duration::from_secs(2);
-/// Logins reloaded because their account was just given up.
-const RELOADS: u32 = 50;
 
 /// Serves one connection to its end.
 pub(crate) async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
@@ -70,21 +66,6 @@ struct Front {
     /// What the client sent and nobody has read yet.
     buf: Vec<u8>,
     kept: Option<Kept>,
-}
-
-/// Who may pass, and what is counted while they do.
-struct Admitted {
-    login: Arc<Login>,
-    verifier: String,
-    spec: UserSpec,
-    _entered: Entered,
-}
-
-/// A way through, in use.
-struct Way {
-    line: Arc<LineUse>,
-    route: Arc<Route>,
-    _using: Using,
 }
 
 impl Front {
@@ -155,7 +136,7 @@ impl Front {
 
     async fn tunnel(&mut self, stream: &TcpStream, head: &RequestHead, to: &Answering) -> Result<Next, Refusal> {
         let began = Instant::now();
-        let target = target::parse_authority(&head.target)?;
+        let target = parse_authority(&head.target)?;
         if !head.body()?.done() {
             return Err(Refusal::new(Code::RequestInvalid, "a CONNECT has no body"));
         }
@@ -232,92 +213,6 @@ impl Front {
         })
     }
 
-    // === admission ===
-
-    async fn admit(&self, head: &RequestHead) -> Result<Admitted, Refusal> {
-        if self.core.draining() {
-            return Err(Refusal::new(Code::EdgeDraining, "this edge is shutting down"));
-        }
-        if let Some(left) = self.core.throttle.blocked(self.peer, Instant::now()) {
-            let seconds = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
-            let detail = "too many failed logins from this address";
-            return Err(Refusal::new(Code::AuthFailed, detail).retry_after(seconds));
-        }
-        let credentials = auth::basic(head.only("proxy-authorization")?)?;
-        let spec = username::parse(&credentials.user)?;
-        let offered = auth::verifier(&self.core.pepper, &credentials.password);
-        let now = self.core.clock.now();
-        for _ in 0..RELOADS {
-            let login = self.login(&spec, &offered).await?;
-            login.account.check_standing(now)?;
-            if let Some(entered) = login.account.enter()? {
-                let dry = login.account.ledger.ready(self.core.config.lease_timeout).await;
-                dry.map_err(|d| stop_refusal(crate::meter::Stop::Dry(d)))?;
-                return Ok(Admitted { login, verifier: offered, spec, _entered: entered });
-            }
-            // The account was given up a moment ago: it is loaded anew.
-            self.worker.forget(&spec.name);
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        Err(Refusal::new(Code::StoreUnavailable, "the account could not be loaded"))
-    }
-
-    async fn login(&self, spec: &UserSpec, offered: &str) -> Result<Arc<Login>, Refusal> {
-        let found = match self.worker.login(&spec.name) {
-            Some(login) => Ok(login),
-            None => {
-                let load = directory::login(Arc::clone(&self.core), spec.name.clone());
-                self.core.on_control(load).await.inspect(|l| self.worker.remember(l))
-            }
-        };
-        let login = found.inspect_err(|r| self.count_failure(r))?;
-        let matches = {
-            let credential = login.credential.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-            credential.as_ref().is_some_and(|c| auth::matching(c, offered, self.core.clock.now()))
-        };
-        if !matches {
-            let refusal = Refusal::new(Code::AuthFailed, "user name or password is wrong");
-            self.count_failure(&refusal);
-            return Err(refusal);
-        }
-        Ok(login)
-    }
-
-    fn count_failure(&self, refusal: &Refusal) {
-        if refusal.code == Code::AuthFailed {
-            self.core.throttle.failed(self.peer, Instant::now());
-        }
-    }
-
-    async fn way(&self, admitted: &Admitted, to: &Answering) -> Result<Way, Refusal> {
-        let account = &admitted.login.account;
-        let line = account.line(&admitted.spec.line_label());
-        let route = route::find(&self.core, account, &line, &admitted.spec, &to.correlation_id).await?;
-        let using = Using::new(&self.core, &line);
-        Ok(Way { line, route, _using: using })
-    }
-
-    fn meter(&self, admitted: &Admitted, way: &Way) -> Meter {
-        let label = way.line.key.label.clone();
-        let account = Arc::clone(&admitted.login.account);
-        Meter::new(Arc::clone(&self.core), account, label, way.route.proxy.clone(), self.worker.index)
-    }
-
-    /// Makes the tunnel visible to bans and kicks; then looks again whether it may pass, for a
-    /// change may have come while nobody could see it.
-    fn register(&self, admitted: &Admitted, way: &Way) -> Result<Registered, Refusal> {
-        let now = self.core.clock.now();
-        let login = Arc::clone(&admitted.login);
-        let label = way.line.key.label.clone();
-        let tunnel = Tunnel::new(label, way.route.proxy.clone(), login, admitted.verifier.clone(), now);
-        let registered = Registered::new(&self.core, Arc::new(tunnel));
-        admitted.login.account.check_standing(now)?;
-        if !admitted.login.passes(&admitted.verifier, now) {
-            return Err(Refusal::new(Code::AuthFailed, "the credential was changed"));
-        }
-        Ok(registered)
-    }
-
     #[allow(clippy::too_many_arguments)] // one log line
     fn log(
         &self,
@@ -349,71 +244,11 @@ impl Front {
     }
 }
 
-/// A tunnel that others can see, while this lives.
-struct Registered {
-    core: Arc<Core>,
-    tunnel: Arc<Tunnel>,
-}
-
-impl Registered {
-    fn new(core: &Arc<Core>, tunnel: Arc<Tunnel>) -> Self {
-        core.metrics.tunnels.fetch_add(1, Ordering::Relaxed);
-        core.metrics.open_tunnels.fetch_add(1, Ordering::Relaxed);
-        tunnel.login.account.register(&tunnel);
-        Self { core: Arc::clone(core), tunnel }
-    }
-}
-
-impl Drop for Registered {
-    fn drop(&mut self) {
-        self.core.metrics.open_tunnels.fetch_sub(1, Ordering::Relaxed);
-        self.tunnel.login.account.unregister(self.tunnel.id);
-    }
-}
-
 fn give_up(way: &Way, failed: upstream::Failed) -> Refusal {
     if failed.lost {
         way.line.drop_route(&way.route);
     }
     failed.refusal
-}
-
-/// The target of an absolute-form request.
-fn absolute(uri: &str) -> Result<Target, Refusal> {
-    let bad = |detail: &str| Refusal::new(Code::RequestInvalid, detail);
-    let rest = match uri.get(..7) {
-        Some(scheme) if scheme.eq_ignore_ascii_case("http://") => &uri[7..],
-        _ => return Err(bad("the target is not an http:// URL; for others use CONNECT")),
-    };
-    if rest.contains('#') {
-        return Err(bad("the target has a fragment"));
-    }
-    let authority = rest.split(['/', '?']).next().unwrap_or_default();
-    if authority.contains('@') {
-        return Err(bad("the target has user information"));
-    }
-    // An IPv6 literal ends in a bracket; after it, or in other hosts, a colon begins the port.
-    let has_port = authority.rsplit(']').next().is_some_and(|after| after.contains(':'));
-    if has_port {
-        return target::parse_authority(authority);
-    }
-    Ok(Target { host: target::parse_host(authority)?, port: 80 })
-}
-
-fn host_text(host: &Host) -> String {
-    match host {
-        Host::Name(name) => name.clone(),
-        Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),
-        Host::Ip(ip) => ip.to_string(),
-    }
-}
-
-fn authority(target: &Target) -> String {
-    format!("{}:{}", host_text(&target.host), target.port)
-}
-
-fn host_header(target: &Target) -> String {
-    if target.port == 80 { host_text(&target.host) } else { authority(target) }
 }
 
 /// The request's own correlation id where it is a plain one, else a new one.

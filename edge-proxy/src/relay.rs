@@ -219,14 +219,15 @@ pub(crate) async fn idle_for(side: &Metered<'_>, idle: Duration) {
 }
 
 async fn up(side: &Metered<'_>, upstream: &TcpStream, early: Vec<u8>) -> Result<(), CloseReason> {
-    let mut early = early.as_slice();
-    while !early.is_empty() {
+    let mut rest = early.as_slice();
+    while !rest.is_empty() {
         side.meter.ready().await?;
-        if let Some(Ok(n)) = side.meter.operate(Direction::Ingress, early.len(), |g| Ok(g.min(early.len()))) {
-            write_all(upstream, &early[..n]).await.map_err(|_| CloseReason::Upstream)?;
-            early = &early[n..];
+        if let Some(Ok(n)) = side.meter.operate(Direction::Ingress, rest.len(), |g| Ok(g.min(rest.len()))) {
+            write_all(upstream, &rest[..n]).await.map_err(|_| CloseReason::Upstream)?;
+            rest = &rest[n..];
         }
     }
+    drop(early);
     let mut rounds = 0;
     loop {
         // What cannot be written at once is kept; the buffer is not.

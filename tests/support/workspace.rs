@@ -1,9 +1,9 @@
 //! Where the repository, its sources and its built binaries are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use serde_json::Value;
 
@@ -51,20 +51,21 @@ pub fn sources(folders: &[&str]) -> BTreeMap<String, String> {
 /// If it is not there and cannot be built.
 #[must_use]
 pub fn binary(package: &str, name: &str) -> PathBuf {
-    static BUILT: OnceLock<()> = OnceLock::new();
+    static BUILT: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
     let path = target().join(name);
-    if std::env::var_os("TOLLGATE_BINS_BUILT").is_none() || !path.exists() {
-        BUILT.get_or_init(|| {
-            let mut build = Command::new(cargo());
-            build.args(["build", "--quiet", "--locked", "--bins", "-p", package]).current_dir(root());
-            let profile = target();
-            if profile.file_name().is_some_and(|n| n == "release") {
-                build.arg("--release");
-            }
-            build.env("CARGO_TARGET_DIR", profile.parent().expect("a target directory"));
-            assert!(build.status().expect("cargo starts").success(), "{package} builds");
-        });
+    let mut built = BUILT.lock().unwrap_or_else(PoisonError::into_inner);
+    let by_the_run = std::env::var_os("TOLLGATE_BINS_BUILT").is_some() && path.exists();
+    if !by_the_run && built.insert(package.to_owned()) {
+        let profile = target();
+        let mut build = Command::new(cargo());
+        build.args(["build", "--quiet", "--locked", "--bins", "-p", package]).current_dir(root());
+        if profile.file_name().is_some_and(|n| n == "release") {
+            build.arg("--release");
+        }
+        build.env("CARGO_TARGET_DIR", profile.parent().expect("a target directory"));
+        assert!(build.status().expect("cargo starts").success(), "{package} builds");
     }
+    drop(built);
     assert!(path.exists(), "{} is built", path.display());
     path
 }

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests too
 
 use serde_json::{Value, json};
+use tollgate_store::api_key::{Holder, Role};
 use tollgate_tests::payload::{Request, answer, tick};
 use tollgate_tests::shop::{MANAGEMENT_KEY, Shop};
+use tollgate_tests::template::STACK;
+use tollgate_tests::workspace;
 
 #[tokio::test]
 async fn a_line_is_assigned_closed_and_its_proxy_given_back() {
@@ -95,4 +98,35 @@ async fn no_secret_is_in_any_log() {
         }
     }
     assert!(listed.to_string().contains("demo"), "{listed}");
+}
+
+#[tokio::test]
+async fn the_first_operators_key_is_made_by_a_command_and_stored_as_a_digest() {
+    let shop = Shop::open(&[]).await;
+    let folder = tempfile::tempdir().unwrap();
+    // The AWS CLI's part: one request with the credentials of the environment.
+    let aws = r#"#!/bin/sh
+        test "$1 $2 $3" = "dynamodb transact-write-items --transact-items" || exit 2
+        exec curl --fail --silent --output /dev/null --data "{\"TransactItems\": $4}" \
+            --header "x-amz-target: DynamoDB_20120810.TransactWriteItems" \
+            --header "authorization: AWS4-HMAC-SHA256 Credential=$AWS_ACCESS_KEY_ID/day/eu-west-1/dynamodb/aws4_request" \
+            "$AWS_ENDPOINT_URL""#;
+    let path = folder.path().join("aws");
+    std::fs::write(&path, aws).unwrap();
+    std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let made = tokio::process::Command::new(workspace::root().join("infra/first-key"))
+        .args([STACK, "alice"])
+        .envs(shop.cloud.credentials("operator").await)
+        .env("PATH", format!("{}:{}", folder.path().display(), std::env::var("PATH").unwrap()))
+        .output()
+        .await
+        .unwrap();
+    assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    let key = String::from_utf8(made.stdout).unwrap();
+    let request = Request::new("GET", "/admin/users").header("x-admin-api-key", key.trim()).event();
+    assert_eq!(answer(&shop.cloud.function("admin-api").await.call(request).await).0, 200);
+    let holder = Holder::Admin { name: "alice".into(), role: Role::Owner };
+    let stored = shop.cloud.store().api_keys(&holder).await.unwrap();
+    let found = stored.iter().find(|k| k.holder == holder).expect("it is listed");
+    assert!(!format!("{found:?}").contains(key.trim()));
 }

@@ -155,9 +155,10 @@ impl RequestHead {
     }
 
     /// The request as it goes to the upstream proxy: absolute-form, `Host` from the target, none
-    /// of what concerns the client's connection to us, our own credentials.
+    /// of what concerns the client's connection to us, our own credentials. A client of HTTP/1.0
+    /// cannot read chunks: its version goes on, so that none are sent.
     pub fn forward(&self, host: &str, authorization: &str) -> Vec<u8> {
-        let mut out = format!("{} {} HTTP/1.1\r\nHost: {host}\r\n", self.method, self.target).into_bytes();
+        let mut out = format!("{} {} HTTP/1.{}\r\nHost: {host}\r\n", self.method, self.target, self.minor).into_bytes();
         pass_on(&self.headers, &mut out, |h| h.is("host"));
         out.extend_from_slice(
             format!("Proxy-Authorization: {authorization}\r\nConnection: keep-alive\r\n\r\n").as_bytes(),

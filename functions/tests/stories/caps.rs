@@ -62,11 +62,10 @@ async fn no_more_is_spent_for_a_customer_on_a_day_than_the_plan_allows() {
     rig.idle("fr", 1).await;
     let recycled = rig.bound("capped", "be").await;
     assert_eq!(recycled.country, Some(cc("fr")));
-    assert_eq!(recycled.hops.iter().map(|h| h.outcome.as_str()).collect::<Vec<_>>(), [
-        "customer_spend_cap",
-        "customer_spend_cap",
-        "recycled"
-    ]);
+    assert_eq!(
+        recycled.hops.iter().map(|h| h.outcome.as_str()).collect::<Vec<_>>(),
+        ["customer_spend_cap", "customer_spend_cap", "recycled"]
+    );
     rig.clock.forward_secs(86_400);
     rig.bound("tomorrow", "nl").await;
     assert_eq!(rig.purchases(), 5);

@@ -219,9 +219,7 @@ async fn a_death_while_a_purchase_that_never_was_is_given_up_leaves_it_to_the_ne
 #[tokio::test]
 async fn a_death_while_an_address_is_taken_in_leaves_it_to_the_next_look() {
     dies_everywhere(Play {
-        before: |rig| {
-            async { assert_eq!(rig.sandbox.buy_by_hand("nl", 1).len(), 1) }.boxed()
-        },
+        before: |rig| async { assert_eq!(rig.sandbox.buy_by_hand("nl", 1).len(), 1) }.boxed(),
         act: |p| async move { drop(reconcile(p, &brd()).await) }.boxed(),
         country: "nl",
         purchases: 0,

@@ -31,7 +31,10 @@ async fn a_country_that_is_sold_out_is_served_from_the_next_of_its_chain() {
     assert_eq!((rig.calls(), rig.purchases(), rig.sandbox.total_charged()), (2, 1, PRICE));
     assert_eq!(rig.store().spent(&brd(), &key("chip1").customer, rig.now()).await.unwrap(), (PRICE, PRICE));
     let event = &rig.events.of("proxy.assigned")[0].detail;
-    assert_eq!((&event["requested"], &event["given"], &event["fallback_used"]), (&"be".into(), &"nl".into(), &true.into()));
+    assert_eq!(
+        (&event["requested"], &event["given"], &event["fallback_used"]),
+        (&"be".into(), &"nl".into(), &true.into())
+    );
     none("bought", &Books::of(&rig).await.settled());
 
     // Asked again, with the country, without, it is the same.
@@ -72,7 +75,10 @@ async fn a_closed_line_leaves_its_address_to_the_next_that_wants_its_country_or_
 
     // Sold out is still remembered: nobody is asked at all.
     let b = rig.bound("b", "be").await;
-    assert_eq!((b.proxy.as_ref(), walk(&b.hops)), (Some(&proxy), vec![("be", "no_stock_remembered"), ("nl", "recycled")]));
+    assert_eq!(
+        (b.proxy.as_ref(), walk(&b.hops)),
+        (Some(&proxy), vec![("be", "no_stock_remembered"), ("nl", "recycled")])
+    );
     rig.close("b").await;
     // After a minute be is asked for again, and nl recycled again.
     rig.clock.forward_secs(60);

@@ -50,11 +50,8 @@ async fn lost_purchases_get_their_addresses_the_oldest_first() {
     rig.sandbox.set_stock("nl", 5);
     rig.edit_customer("demo", |c| c.allow_fallback = false).await;
     for line in ["first", "second", "third"] {
-        let fault = if line == "third" {
-            Fault::Status { code: 502, retry_after: None }
-        } else {
-            Fault::ChargedButAnswerLost
-        };
+        let fault =
+            if line == "third" { Fault::Status { code: 502, retry_after: None } } else { Fault::ChargedButAnswerLost };
         rig.sandbox.faults().push(Call::Buy, fault);
         assert_eq!(rig.refused(line, "nl").await, "ASSIGN_IN_PROGRESS");
         rig.clock.forward_secs(1);

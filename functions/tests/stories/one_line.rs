@@ -43,7 +43,10 @@ async fn an_idle_address_goes_to_a_claim_or_back_to_the_provider_never_both() {
     for seed in 0..if long() { 200 } else { 8 } {
         let rig = Rig::new().await;
         rig.idle("nl", 3).await;
-        let faults = Faults::random(seed, Rates { conflict: 400, delay: 300, longest_delay: Duration::from_millis(3), ..Rates::default() });
+        let faults = Faults::random(
+            seed,
+            Rates { conflict: 400, delay: 300, longest_delay: Duration::from_millis(3), ..Rates::default() },
+        );
         rig.clock.forward_secs(3600);
         let (asker, sweeper, other) = (rig.faulty(&faults), rig.faulty(&faults), rig.faulty(&faults));
         let ask = tokio::spawn(async move { ask(&asker, "a", "nl").await });

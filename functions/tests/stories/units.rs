@@ -10,7 +10,13 @@ async fn cost(rig: &Rig, line: &str, country: &str) -> (usize, f64, f64) {
     let platform = rig.on(rig.engine.client_recorded(recorder.clone()));
     ask(&platform, line, country).await.unwrap();
     let used = recorder.consumed();
-    println!("{line}: {} waves, {} read, {} write: {:?}", recorder.waves(), used.read, used.write, recorder.operations());
+    println!(
+        "{line}: {} waves, {} read, {} write: {:?}",
+        recorder.waves(),
+        used.read,
+        used.write,
+        recorder.operations()
+    );
     (recorder.waves(), used.read, used.write)
 }
 

@@ -32,7 +32,7 @@ async fn a_line_is_due_when_its_last_edge_has_been_quiet() {
     for session in [&one, &two, &one] {
         assert_eq!(store.line_opened(&key, session, at(10)).await.unwrap(), LineMark::Done);
     }
-    assert_eq!(store.roster_lines(&one).await.unwrap(), [key.clone()]);
+    assert_eq!(store.roster_lines(&one).await.unwrap(), std::slice::from_ref(&key));
     let open = store.line(&key).await.unwrap().unwrap();
     assert_eq!((open.open.len(), open.close_due), (2, None));
 

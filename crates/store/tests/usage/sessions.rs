@@ -128,3 +128,18 @@ async fn a_month_holds_its_days_in_order_and_no_other() {
     assert_eq!(keys, expected.map(|(d, l)| (d.to_owned(), l.to_owned())));
     assert!(s.usage(&"other".parse().unwrap(), "2027-01").await.unwrap().is_empty());
 }
+
+#[tokio::test]
+async fn keys_that_nobody_of_ours_wrote_are_named() {
+    use aws_sdk_dynamodb::types::AttributeValue::S;
+    let (e, s) = store().await;
+    for (pk, sk) in [("ALLOW#demo", "X#1"), ("USE#demo#2027-01", "15#a#b"), ("EDGE#e1#1", "line#demo#a")] {
+        let put = e.client().put_item().table_name("usage").item("pk", S(pk.into())).item("sk", S(sk.into()));
+        put.send().await.unwrap();
+    }
+    let corrupt = |e: tollgate_store::StoreError, key: &str| assert!(e.to_string().contains(key), "{e}");
+    corrupt(s.allowances(&demo()).await.unwrap_err(), "X#1");
+    corrupt(s.usage(&demo(), "2027-01").await.unwrap_err(), "15#a#b");
+    // The roster's lines are another family's.
+    assert!(s.roster(&edge(1)).await.unwrap().is_empty());
+}

@@ -96,9 +96,9 @@ impl Books {
     }
 
     fn bound(&self) -> impl Iterator<Item = (String, String)> {
-        self.under("ASG#").filter(|a| a["state"] == "bound").map(|a| {
-            (line_of(&a["line"]), format!("{}/{}", text(&a["proxy"]["provider"]), text(&a["proxy"]["ip"])))
-        })
+        self.under("ASG#")
+            .filter(|a| a["state"] == "bound")
+            .map(|a| (line_of(&a["line"]), format!("{}/{}", text(&a["proxy"]["provider"]), text(&a["proxy"]["ip"]))))
     }
 
     fn one_line_one_proxy(&self, wrong: &mut Vec<String>) {
