@@ -62,7 +62,7 @@ pub struct Customer {
     pub default_country: Option<Country>,
     /// Whether another country may serve a line.
     pub allow_fallback: bool,
-    /// Most countries tried for one assignment, the asked one included.
+    /// Most countries of the fallback chain that are tried after the asked one.
     pub max_hops: u8,
     /// Set while banned.
     #[serde(default, skip_serializing_if = "Option::is_none")]

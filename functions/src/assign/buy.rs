@@ -10,6 +10,7 @@ use tollgate_domain::id::IntentId;
 use tollgate_domain::intent::{Intent, IntentState, PurchaseAnswer};
 use tollgate_domain::provider::Provider;
 use tollgate_domain::proxy::{HEALTH_MIN, ProxyIp, ProxyState, UpstreamKind};
+use tollgate_domain::refusal::Code;
 use tollgate_domain::time::Timestamp;
 use tollgate_providers::{BuyOrder, ProxyMarket};
 use tollgate_store::assignment::Claim;
@@ -148,7 +149,14 @@ impl Walk<'_> {
         tracing::info!(intent = %intent.id, provider = %provider.id, country = %intent.country, ?answer, "purchase");
         let now = self.platform.now();
         match answer {
-            PurchaseAnswer::Bought { new_ips } => Box::pin(self.take_in(provider, intent, new_ips)).await,
+            PurchaseAnswer::Bought { new_ips } => {
+                let result = Box::pin(self.take_in(provider, &intent, new_ips)).await;
+                if matches!(&result, Err(Stop(r)) if r.code == Code::StoreUnavailable) {
+                    // Bought, and perhaps not noted: the list will tell.
+                    look_again(self.platform, &intent).await;
+                }
+                result
+            }
             PurchaseAnswer::NoStock { reason } => {
                 let until = now.plus(self.platform.bounds.no_stock_memory);
                 self.failed(provider, &intent, "no_stock", &reason, Some(until)).await
@@ -181,7 +189,7 @@ impl Walk<'_> {
     }
 
     /// Makes one of the addresses ours. The provider's word is a claim: each is tried.
-    async fn take_in(&mut self, provider: &Provider, intent: Intent, new_ips: Vec<String>) -> Result<Next, Stop> {
+    async fn take_in(&mut self, provider: &Provider, intent: &Intent, new_ips: Vec<String>) -> Result<Next, Stop> {
         let store = &self.platform.store;
         let mut hops = self.claim.hops.clone();
         hops.push(Hop {
@@ -192,8 +200,8 @@ impl Walk<'_> {
         });
         for ip in new_ips {
             let now = self.platform.now();
-            let proxy = bought(provider, &intent, ip, now);
-            match store.confirm_bound(&intent, &proxy, &hops, now).await? {
+            let proxy = bought(provider, intent, ip, now);
+            match store.confirm_bound(intent, &proxy, &hops, now).await? {
                 Confirm::Done => {
                     let mut bound = self.claim.clone();
                     bound.state = AssignmentState::Bound;
@@ -210,14 +218,14 @@ impl Walk<'_> {
                 Confirm::LineMoved => {
                     // The line was closed meanwhile: the address is paid for and goes to the pool.
                     let idle = idle(provider, proxy, now);
-                    match store.confirm_idle(&intent, &idle, now).await? {
+                    match store.confirm_idle(intent, &idle, now).await? {
                         Confirm::Taken => continue,
                         _ => return Err(in_progress("the line was closed while its proxy was bought", 1)),
                     }
                 }
             }
         }
-        Err(self.lost_answer(&intent, "the answer names no address that is new".to_owned()).await)
+        Err(self.lost_answer(intent, "the answer names no address that is new".to_owned()).await)
     }
 
     /// Reconciliation was faster: what it bound is the answer.

@@ -57,7 +57,10 @@ async fn check(sandbox: &Sandbox, client: &BrightData, count: u32, what: &str) {
         sandbox.purchases()[before..].iter().flat_map(|p| &p.bought).map(ToString::to_string).collect();
     match &answer {
         PurchaseAnswer::Bought { new_ips } => {
-            assert!(!bought.is_empty() && bought.iter().all(|ip| new_ips.contains(ip)), "{what}: {answer:?} {bought:?}");
+            assert!(
+                !bought.is_empty() && bought.iter().all(|ip| new_ips.contains(ip)),
+                "{what}: {answer:?} {bought:?}"
+            );
         }
         PurchaseAnswer::NoStock { .. } | PurchaseAnswer::Refused { .. } => {
             assert_eq!(bought, [""; 0], "{what}: {answer:?}, but charged");
@@ -82,7 +85,8 @@ async fn no_purchase_that_was_charged_is_called_refused() {
         Some(Fault::Hang),
     ];
     for sold_out in [SoldOut::Text400, SoldOut::EmptyNewIps, SoldOut::WithoutNewIps] {
-        for (new_ips, short_stock) in [(NewIps::Exact, ShortStock::SoldOut), (NewIps::Overlapping, ShortStock::Partial)] {
+        for (new_ips, short_stock) in [(NewIps::Exact, ShortStock::SoldOut), (NewIps::Overlapping, ShortStock::Partial)]
+        {
             let dialects = Dialects { sold_out, new_ips, short_stock, ..Dialects::default() };
             let (sandbox, client) = sandbox(dialects, 40).await;
             for fault in faults {
