@@ -120,7 +120,9 @@ impl Front {
         let account = &admitted.login.account;
         let line = account.line(&admitted.spec.line_label());
         let route = route::find(&self.core, account, &line, &admitted.spec, &to.correlation_id).await?;
-        let using = Using::new(&self.core, &line);
+        // A session uses another line's proxy: it is that line that must not close meanwhile.
+        let used = if route.line == line.key.label { Arc::clone(&line) } else { account.line(&route.line) };
+        let using = Using::new(&self.core, &used);
         Ok(Way { line, route, _using: using })
     }
 

@@ -93,3 +93,16 @@ async fn closing_a_line_ends_its_tunnels_and_no_others() {
     assert_eq!(w.assigner.asked.lock().unwrap().len(), asked + 1);
     edge.drain(Duration::ZERO).await.unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_keeps_the_line_open_whose_proxy_it_uses() {
+    let w = World::new(1 << 20, limits()).await;
+    open_line(&w).await;
+    let edge = w.start().await;
+    let (c, head) = connect(edge.gateway_addr(), "silent.test:1", "demo-session-s1", PASSWORD).await;
+    assert_eq!(status(&head), 200, "{head}");
+    eventually("in use", || async { line(&w).await.open.contains_key(edge.session()) }).await;
+    drop(c);
+    eventually("quiet", || async { line(&w).await.open.is_empty() }).await;
+    edge.drain(Duration::ZERO).await.unwrap();
+}

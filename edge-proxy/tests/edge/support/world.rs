@@ -20,6 +20,7 @@ use tollgate_domain::provider::{BillingGrain, DueRule, Provider, ProviderType};
 use tollgate_domain::proxy::{ProxyClass, UpstreamKind};
 use tollgate_domain::refusal::Refusal;
 use tollgate_domain::time::{Clock, Timestamp};
+use tollgate_domain::username::Session;
 use tollgate_edge::{
     Assigner, AssignerError, BoxFuture, Edge, EdgeConfig, EdgeDeps, GatewaySecrets, SecretError, StartError,
 };
@@ -50,7 +51,7 @@ impl Clock for TestClock {
     }
 }
 
-/// Gives every line an address of its own, or a refusal.
+/// Gives every line an address of its own, or a refusal. Sessions use what line `a` has.
 #[derive(Default)]
 pub struct TestAssigner {
     pub asked: Mutex<Vec<AssignRequest>>,
@@ -71,8 +72,12 @@ impl Assigner for TestAssigner {
 
 pub fn assignment(req: &AssignRequest) -> Assignment {
     let be = Country::parse("be").unwrap();
+    let mut line = req.line.clone();
+    if Session::from_label(&line.label).is_some() {
+        line.label = "a".parse().unwrap();
+    }
     serde_json::from_value(serde_json::json!({
-        "line": req.line, "state": AssignmentState::Bound, "attempt": "a1", "until": 0, "ver": 1,
+        "line": line, "state": AssignmentState::Bound, "attempt": "a1", "until": 0, "ver": 1,
         "requested": req.country.unwrap_or(be), "class": req.class.unwrap_or(ProxyClass::Isp),
         "country": "nl", "proxy": ProxyId { provider: "brd".parse().unwrap(), ip: "203.0.113.7".into() },
         "kind": UpstreamKind::Exclusive, "since": 0,
