@@ -6,6 +6,7 @@
 mod allowances;
 mod conformance;
 mod sessions;
+mod units;
 
 use std::sync::Arc;
 use std::time::Duration;
