@@ -99,6 +99,9 @@ pub struct AssignRequest {
     pub hold: Hold,
     /// Correlation id of the request that caused this.
     pub correlation_id: String,
+    /// The proxy that the line had and that its provider's gateway says is gone: another is wanted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lost: Option<ProxyId>,
 }
 
 /// A refusal that crosses a process border: what [`Refusal`] says, as data.

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::country::Country;
 use crate::id::{CustomerId, UserName};
 use crate::plan::Limits;
+use crate::refusal::Code;
 use crate::time::Timestamp;
 
 /// Why an operator banned a customer.
@@ -41,6 +42,41 @@ pub enum Standing {
     Deleted,
 }
 
+/// What a customer's tunnels show to pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AuthMode {
+    /// A password or a listed source address. Without a listed address, a password.
+    #[default]
+    Either,
+    /// A password; listed addresses mean nothing.
+    Password,
+    /// A listed source address, with a password or without.
+    Source,
+    /// A password, from a listed source address.
+    Both,
+}
+
+impl AuthMode {
+    /// Whether somebody passes who showed the customer's `password` and comes from a source
+    /// address that is `listed` for the customer. (A wrong password passes nowhere.)
+    ///
+    /// # Errors
+    /// `AUTH_REQUIRED` if a password is missing, `IP_NOT_ALLOWED` if the address is.
+    pub fn judge(self, password: bool, listed: bool) -> Result<(), Code> {
+        let (needs_password, needs_listed) = match self {
+            Self::Either => (!listed, false),
+            Self::Password => (true, false),
+            Self::Source => (false, true),
+            Self::Both => (true, true),
+        };
+        if needs_password && !password {
+            return Err(Code::AuthRequired);
+        }
+        if needs_listed && !listed { Err(Code::IpNotAllowed) } else { Ok(()) }
+    }
+}
+
 /// A customer as stored. Plan limits are copied in when the plan is set, so that one read tells
 /// an edge all it enforces.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,6 +100,9 @@ pub struct Customer {
     pub allow_fallback: bool,
     /// Most countries of the fallback chain that are tried after the asked one.
     pub max_hops: u8,
+    /// What its tunnels show to pass.
+    #[serde(default)]
+    pub auth: AuthMode,
     /// Set while banned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ban: Option<Ban>,
@@ -84,6 +123,14 @@ pub struct Customer {
 }
 
 impl Customer {
+    /// The customer with a lock-out of the fleet's strike clock taken in, which is kept beside
+    /// its row ([`crate::strike`]). The longer lock holds.
+    #[must_use]
+    pub fn with_lock(mut self, until: Option<Timestamp>) -> Self {
+        self.locked_until = self.locked_until.max(until);
+        self
+    }
+
     /// What the customer may do at `now`: deleted, then banned > expired > locked > active.
     #[must_use]
     pub fn standing(&self, now: Timestamp) -> Standing {
@@ -154,6 +201,7 @@ mod tests {
             default_country: None,
             allow_fallback: true,
             max_hops: 7,
+            auth: AuthMode::Either,
             ban: None,
             locked_until: Some(at(100)),
             expires_at: Some(at(50)),
@@ -165,9 +213,34 @@ mod tests {
         assert_eq!(c.standing(at(50)), Standing::Expired { at: at(50) });
         c.expires_at = None;
         assert_eq!(c.standing(at(100)), Standing::Active);
+        let locked = |until| c.clone().with_lock(until).standing(at(99));
+        assert_eq!(locked(Some(at(120))), Standing::Locked { until: at(120) });
+        assert_eq!(locked(Some(at(60))), Standing::Locked { until: at(100) });
         c.ban = Some(Ban { at: at(1), reason: "abuse".into(), by: "op".into() });
         assert_eq!(c.standing(at(49)), Standing::Banned);
         c.deleted_at = Some(at(2));
         assert_eq!(c.standing(at(49)), Standing::Deleted);
+    }
+
+    #[test]
+    fn a_mode_asks_for_a_password_a_listed_source_or_both() {
+        use AuthMode::{Both, Either, Password, Source};
+        const PASSWORD: Result<(), Code> = Err(Code::AuthRequired);
+        const LISTED: Result<(), Code> = Err(Code::IpNotAllowed);
+        // Nothing shown, a listed source, a password, both.
+        for (mode, shown) in [
+            (Either, [PASSWORD, Ok(()), Ok(()), Ok(())]),
+            (Password, [PASSWORD, PASSWORD, Ok(()), Ok(())]),
+            (Source, [LISTED, Ok(()), LISTED, Ok(())]),
+            (Both, [PASSWORD, PASSWORD, LISTED, Ok(())]),
+        ] {
+            let judged = [(false, false), (false, true), (true, false), (true, true)].map(|(p, l)| mode.judge(p, l));
+            assert_eq!(judged, shown, "{mode:?}");
+        }
+        assert_eq!(AuthMode::default(), Either);
+        assert_eq!(
+            serde_json::to_string(&[Either, Password, Source, Both]).unwrap(),
+            r#"["either","password","source","both"]"#
+        );
     }
 }

@@ -1,8 +1,14 @@
 //! The change feed: what live edges must hear of, within 2 s.
 
+use std::net::IpAddr;
+
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
-use crate::id::{CustomerId, LineKey, ProviderId, UserName};
+use crate::allow::Block;
+use crate::id::{CustomerId, LineKey, LineLabel, ProviderId, RequestId, UserName};
+use crate::live::ConnectionId;
+use crate::time::Timestamp;
 
 /// What changed.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -18,6 +24,70 @@ pub enum Entity {
     Provider(ProviderId),
     /// A customer's allowance: a bucket was made or got a grant.
     Allowance(CustomerId),
+    /// The listed sources inside a block of addresses.
+    AllowBlock(Block),
+    /// A customer's share: the strike clock locked it out, or an operator ended that. The version
+    /// is the share item's.
+    Share(CustomerId),
+    /// Something to do now. Each entry is one command, whatever its version says.
+    Command(Command),
+}
+
+/// What edges are told to do.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Command {
+    /// Close some of a customer's tunnels. All of them is [`Entity::Customer`] with its
+    /// `kicked_at`.
+    Kick {
+        /// Whose.
+        customer: CustomerId,
+        /// Which of them.
+        selector: Selector,
+        /// Only those opened before then.
+        at: Timestamp,
+    },
+    /// Begin new log files.
+    RotateLogs {
+        /// When it was asked.
+        at: Timestamp,
+    },
+    /// Write down which tunnels are live.
+    ReportLive {
+        /// Under which request.
+        request: RequestId,
+        /// Of one customer; none = of all.
+        customer: Option<CustomerId>,
+        /// Most tunnels to name.
+        limit: u16,
+        /// When it was asked: nobody waits for a late answer.
+        at: Timestamp,
+    },
+}
+
+/// Which tunnels of a customer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Selector {
+    /// Those of a line.
+    Line(LineLabel),
+    /// Those whose client is in a network, or is one address.
+    Source(IpNet),
+    /// This one.
+    Connection(ConnectionId),
+}
+
+impl Selector {
+    /// The clients in a network, `203.0.113.0/24`, or at one address; an IPv4 address in its IPv6
+    /// spelling is that IPv4 address. None if the text is neither.
+    #[must_use]
+    pub fn source(text: &str) -> Option<Self> {
+        let net = match text.parse::<IpAddr>() {
+            Ok(ip) => IpNet::from(ip.to_canonical()),
+            Err(_) => text.parse::<IpNet>().ok()?.trunc(),
+        };
+        Some(Self::Source(net))
+    }
 }
 
 /// One entry of the feed. Entries may arrive twice and out of order: only a higher version of an
@@ -29,4 +99,45 @@ pub struct Change {
     pub entity: Entity,
     /// The version written with it.
     pub version: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_source_is_an_address_or_a_network() {
+        let source = |text| match Selector::source(text) {
+            Some(Selector::Source(net)) => net.to_string(),
+            other => format!("{other:?}"),
+        };
+        assert_eq!(source("203.0.113.7"), "203.0.113.7/32");
+        assert_eq!(source("::ffff:203.0.113.7"), "203.0.113.7/32");
+        assert_eq!(source("203.0.113.7/24"), "203.0.113.0/24");
+        assert_eq!(source("2001:db8::1"), "2001:db8::1/128");
+        for bad in ["", "a", "203.0.113", "203.0.113.7/33", "2001:db8::/129", "203.0.113.7 "] {
+            assert_eq!(Selector::source(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn entries_round_trip() {
+        let customer: CustomerId = "demo".parse().unwrap();
+        let at = Timestamp::from_secs(1_800_000_000);
+        let kick = |selector| Command::Kick { customer: customer.clone(), selector, at };
+        for entity in [
+            Entity::Customer(customer.clone()),
+            Entity::Line("demo#chip1".parse().unwrap()),
+            Entity::Share(customer.clone()),
+            Entity::Command(kick(Selector::Line("chip1".parse().unwrap()))),
+            Entity::Command(kick(Selector::Source("2001:db8::/48".parse().unwrap()))),
+            Entity::Command(kick(Selector::Connection("e1.2-3".parse().unwrap()))),
+            Entity::Command(Command::RotateLogs { at }),
+            Entity::Command(Command::ReportLive { request: "01J".parse().unwrap(), customer: None, limit: 9, at }),
+        ] {
+            let change = Change { entity, version: 7 };
+            let text = serde_json::to_string(&change).unwrap();
+            assert_eq!(serde_json::from_str::<Change>(&text).unwrap(), change, "{text}");
+        }
+    }
 }

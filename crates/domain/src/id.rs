@@ -114,6 +114,10 @@ id!(
     /// One pass of `assign` over one line: who holds the line's claim.
     AttemptId, "attempt id", "[0-9A-Za-z]{1,40}", 40, |b| b.is_ascii_alphanumeric()
 );
+id!(
+    /// A question to all edges, and the name under which they answer it.
+    RequestId, "request id", "[0-9A-Za-z]{1,40}", 40, |b| b.is_ascii_alphanumeric()
+);
 
 /// A line of a customer: `<customer>#<label>` in text.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ use crate::id::ProviderId;
 use crate::money::Money;
 use crate::proxy::{ProxyClass, UpstreamKind};
 use crate::time::Timestamp;
+use crate::upstream::{self, Facts, Scheme};
 
 /// Whose wire format a provider speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +78,13 @@ pub struct Provider {
     pub gateway_host: String,
     /// Gateway port.
     pub gateway_port: u16,
+    /// What the gateway speaks.
+    #[serde(default)]
+    pub protocol: Scheme,
+    /// User name at the gateway, with the fields of [`crate::upstream::fill`]; none = the grammar of
+    /// the provider's kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_template: Option<String>,
     /// What one address costs for one billing period.
     pub price: Money,
     /// Billing period.
@@ -124,12 +132,15 @@ impl Provider {
         Timestamp::from_millis(purchased_at.as_millis().saturating_add(periods.saturating_mul(period)))
     }
 
-    /// User name under which an edge dials `ip` at the gateway (Bright Data's grammar,
-    /// `brd-customer-<account>-zone-<zone>-ip-<ip>`).
+    /// User name under which an edge dials the gateway: the row's own template, else the grammar
+    /// of its kind (Bright Data: `brd-customer-<account>-zone-<zone>-ip-<ip>`).
     #[must_use]
-    pub fn gateway_user(&self, ip: &str) -> String {
-        match self.kind {
-            ProviderType::BrightData => format!("brd-customer-{}-zone-{}-ip-{ip}", self.account, self.zone),
+    pub fn gateway_user(&self, facts: &Facts<'_>) -> String {
+        match (&self.user_template, self.kind) {
+            (Some(template), _) => upstream::fill(template, facts),
+            (None, ProviderType::BrightData) => {
+                format!("brd-customer-{}-zone-{}-ip-{}", self.account, self.zone, facts.ip)
+            }
         }
     }
 }
@@ -150,6 +161,8 @@ pub(crate) mod tests {
             zone: "isp".into(),
             gateway_host: "127.0.0.1".into(),
             gateway_port: 44445,
+            protocol: Scheme::Http,
+            user_template: None,
             price: Money::usd_micros(4_000_000),
             billing_grain: BillingGrain::Month,
             due_rule: DueRule::Strict,
@@ -184,6 +197,9 @@ pub(crate) mod tests {
         assert_eq!(p.paid_until(at(0), at(3600)), at(7200));
         p.billing_grain = BillingGrain::Day;
         assert_eq!(p.paid_until(at(0), at(1)), at(86_400));
-        assert_eq!(p.gateway_user("203.0.113.7"), "brd-customer-c_1-zone-isp-ip-203.0.113.7");
+        let facts = Facts { user: "c_1", session: "chip1", ip: "203.0.113.7", ..Facts::default() };
+        assert_eq!(p.gateway_user(&facts), "brd-customer-c_1-zone-isp-ip-203.0.113.7");
+        p.user_template = Some("{user}_session-{session}".into());
+        assert_eq!(p.gateway_user(&facts), "c_1_session-chip1");
     }
 }

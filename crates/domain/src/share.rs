@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::id::EdgeSession;
+use crate::strike::{Sample, Strike};
 use crate::time::Timestamp;
 
 /// What one edge session holds and uses.
@@ -28,9 +29,9 @@ pub struct Node {
 pub struct Cap {
     /// Counts writes; a write names the one it follows.
     pub ver: u64,
-    /// Since when the fleet's sum has been above the soft limit.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub strike_since: Option<Timestamp>,
+    /// The clock that runs while the fleet's sum is above the soft limit.
+    #[serde(flatten)]
+    pub strike: Strike,
     /// Shares by edge session.
     #[serde(rename = "N", default)]
     pub nodes: BTreeMap<EdgeSession, Node>,
@@ -45,6 +46,15 @@ pub struct Capacity {
     pub qps: u32,
     /// Bytes a second, both directions.
     pub rate: u64,
+}
+
+/// What an edge says every few seconds of one customer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Usage {
+    /// Tunnels it carries.
+    pub in_use: u32,
+    /// Tunnels it has refused since it last said so, because it may carry no more.
+    pub refused: u32,
 }
 
 /// Threads above which nothing is admitted, from the plan's soft limit and its burst in
@@ -69,6 +79,53 @@ impl Cap {
         self.nodes.values().map(|n| u64::from(n.in_use)).sum()
     }
 
+    /// Takes what `who` says: earlier lives of its edge are over, shares that no longer fit the
+    /// limits shrink, it holds all that nobody else does, and the strike clock gets a sample.
+    /// `soft` is the plan's threads; 0 = unlimited. Returns its share, and whether this struck.
+    /// `elders`: see [`Self::enter`].
+    pub fn report(
+        &mut self,
+        who: &EdgeSession,
+        elders: &[EdgeSession],
+        limits: Capacity,
+        soft: u32,
+        usage: Usage,
+        now: Timestamp,
+    ) -> (Node, bool) {
+        let node = self.enter(who, elders, limits, usage.in_use);
+        // What this edge refused while another had room was refused by the split, not by the plan.
+        let others = self.nodes.iter().filter(|(k, _)| *k != who);
+        let room = others.map(|(_, n)| u64::from(n.held.saturating_sub(n.in_use))).sum::<u64>();
+        let sample = Sample {
+            in_use: self.in_use(),
+            soft,
+            strict: limits.hard == soft,
+            refused: usage.refused > 0 && room == 0,
+        };
+        let struck = self.strike.sample(sample, now);
+        (node, struck)
+    }
+
+    /// As [`Self::join`], once earlier lives of the edge are forgotten and the shares fit. Those
+    /// that live on (`elders`, a hand-over) keep what their tunnels need.
+    pub fn enter(&mut self, who: &EdgeSession, elders: &[EdgeSession], limits: Capacity, in_use: u32) -> Node {
+        self.nodes.retain(|s, _| s.edge != who.edge || s.epoch >= who.epoch || elders.contains(s));
+        for elder in elders {
+            let theirs = self.nodes.get(elder).map_or(0, |n| n.in_use);
+            self.withdraw(elder, limits, theirs);
+        }
+        if !self.fits(limits) {
+            self.shrink(limits);
+        }
+        self.join(who, limits, in_use)
+    }
+
+    /// Whether nothing but the version tells the two apart: then there is nothing to write.
+    #[must_use]
+    pub fn says_the_same_as(&self, other: &Self) -> bool {
+        self.nodes == other.nodes && self.strike == other.strike
+    }
+
     /// Gives `who` all that nobody else holds, and records what it uses. A lone edge holds all.
     /// What it holds never falls below what it uses, unless others hold the rest.
     pub fn join(&mut self, who: &EdgeSession, limits: Capacity, in_use: u32) -> Node {
@@ -84,6 +141,23 @@ impl Cap {
         self.nodes.insert(who.clone(), node);
         self.ver += 1;
         node
+    }
+
+    /// Keeps for `who`, which hands over to its successor and admits nobody new, what its tunnels
+    /// need: their number, and at most half of the rate. The rest is free for the successor.
+    pub fn withdraw(&mut self, who: &EdgeSession, limits: Capacity, in_use: u32) {
+        let Some(node) = self.nodes.get_mut(who) else { return };
+        let kept = Node {
+            held: if limits.hard == 0 { 0 } else { in_use },
+            in_use,
+            // 0 would be unlimited.
+            qps: node.qps.min(1),
+            rate: node.rate.min(limits.rate.div_ceil(2)),
+        };
+        if *node != kept {
+            *node = kept;
+            self.ver += 1;
+        }
     }
 
     /// Ends `who`'s share (drain, or an observer saw it die). Returns whether it held one.
@@ -143,6 +217,83 @@ mod tests {
         assert!(cap.leave(&who(1)));
         assert!(!cap.leave(&who(1)));
         assert_eq!(cap.join(&who(2), limits, 0).held, 10);
+    }
+
+    #[test]
+    fn a_predecessor_keeps_what_its_tunnels_need_and_its_successor_gets_the_rest() {
+        let mut cap = Cap::default();
+        let limits = Capacity { hard: 10, qps: 20, rate: 1001 };
+        let (old, new) = (who(1), EdgeSession { epoch: 2, ..who(1) });
+        cap.join(&old, limits, 0);
+        for _ in 0..2 {
+            cap.withdraw(&old, limits, 3);
+            assert_eq!(cap.nodes[&old], Node { held: 3, in_use: 3, qps: 1, rate: 501 });
+        }
+        assert_eq!(cap.join(&new, limits, 0), Node { held: 7, in_use: 0, qps: 19, rate: 500 });
+        assert!(cap.fits(limits));
+        let ver = cap.ver;
+        cap.withdraw(&who(2), limits, 3);
+        assert_eq!(cap.ver, ver, "who holds nothing has nothing to withdraw");
+    }
+
+    #[test]
+    fn earlier_lives_are_forgotten_unless_they_live_on() {
+        let limits = Capacity { hard: 10, qps: 20, rate: 1001 };
+        let (dead, elder, new) = (who(1), EdgeSession { epoch: 2, ..who(1) }, EdgeSession { epoch: 3, ..who(1) });
+        let mut cap = Cap::default();
+        cap.enter(&dead, &[], limits, 4);
+        cap.enter(&elder, &[], limits, 6);
+        assert_eq!(cap.in_use(), 6, "the first life is over");
+        for _ in 0..2 {
+            let usage = Usage { in_use: 1, refused: 0 };
+            let now = Timestamp::from_secs(1_000_000);
+            let node = cap.report(&new, std::slice::from_ref(&elder), limits, 10, usage, now).0;
+            assert_eq!(node, Node { held: 4, in_use: 1, qps: 19, rate: 500 });
+            assert_eq!((cap.in_use(), cap.nodes[&elder].held), (7, 6));
+        }
+        cap.enter(&new, &[], limits, 1);
+        assert_eq!((cap.in_use(), cap.nodes[&new].held), (1, 10));
+    }
+
+    #[test]
+    fn a_strict_plans_refusals_count_where_nobody_has_room() {
+        let limits = Capacity { hard: 10, qps: 0, rate: 0 };
+        let at = |s: u64| Timestamp::from_secs(1_000_000 + s);
+        let usage = |in_use, refused| Usage { in_use, refused };
+        let mut cap = Cap::default();
+        cap.report(&who(1), &[], limits, 10, usage(2, 0), at(0));
+        // The first edge holds all and uses two: the second refuses because of the split.
+        assert_eq!(cap.report(&who(2), &[], limits, 10, usage(0, 7), at(5)).0.held, 0);
+        assert_eq!(cap.strike, Strike::default());
+        cap.report(&who(1), &[], limits, 10, usage(10, 0), at(10));
+        cap.report(&who(2), &[], limits, 10, usage(0, 1), at(15));
+        assert_eq!(cap.strike.since, Some(at(15)));
+        // A lone edge whose tunnels are short: they are over when it looks.
+        let mut cap = Cap::default();
+        cap.report(&who(1), &[], limits, 10, usage(0, 3), at(0));
+        assert_eq!(cap.strike.since, Some(at(0)));
+    }
+
+    #[test]
+    fn the_sum_of_all_edges_strikes_and_dead_lives_do_not_count() {
+        let limits = Capacity { hard: 20, qps: 0, rate: 0 };
+        let at = |s: u64| Timestamp::from_secs(1_000_000 + s);
+        let usage = |in_use| Usage { in_use, refused: 0 };
+        let mut cap = Cap::default();
+        let mut struck = Vec::new();
+        for s in (0..=900).step_by(5) {
+            for edge in [1, 2] {
+                if cap.report(&who(edge), &[], limits, 10, usage(6), at(s)).1 {
+                    struck.push((edge, s));
+                }
+            }
+        }
+        // The second edge's first report made the sum 12; the first edge looks first at 900 s.
+        assert_eq!(struck, [(1, 900)]);
+        assert_eq!(cap.strike.locked_until, Some(at(900 + 3600)));
+        let next = EdgeSession { epoch: 2, ..who(1) };
+        cap.report(&next, &[], limits, 10, usage(0), at(5000));
+        assert_eq!(cap.in_use(), 6);
     }
 
     proptest! {

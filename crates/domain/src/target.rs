@@ -11,11 +11,13 @@ use crate::refusal::{Code, Refusal};
 
 mod address;
 mod authority;
+mod rules;
 #[cfg(test)]
 mod tests;
 
-pub use address::check_dial_address;
+pub use address::{check_dial_address, special_range};
 pub use authority::{parse_authority, parse_host};
+pub use rules::{InvalidRules, TargetRules};
 
 /// The host of a target.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

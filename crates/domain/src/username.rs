@@ -50,6 +50,12 @@ pub struct UserSpec {
 }
 
 impl UserSpec {
+    /// What a name alone asks for: the default line.
+    #[must_use]
+    pub fn of(name: UserName) -> Self {
+        Self { name, line: None, session: None, country: None, life_min: None, class: None }
+    }
+
     /// The line this user name means: the one it names, its session's own, else `default_<cc>`
     /// with a country and `default` without.
     #[must_use]

@@ -64,6 +64,7 @@ fn plan(
             max_sessions,
             spend_day: spend_day.map(dollars),
             settle_s: SETTLE_S,
+            ..Limits::default()
         },
         base: dollars(base),
         per_gb: Money::usd_micros(per_gb),

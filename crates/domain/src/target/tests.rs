@@ -5,6 +5,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod spellings;
+
 fn refused(r: Result<impl fmt::Debug, Refusal>, what: &str) -> Code {
     match r {
         Ok(v) => panic!("{what:?} was taken for {v:?}"),
@@ -128,7 +130,7 @@ fn odd_numeric_forms_are_blocked_not_interpreted() {
 }
 
 /// Range; whether the address before it and the one after it are allowed (`None` = there is none).
-const RANGES: [(&str, Option<bool>, Option<bool>); 26] = [
+const RANGES: [(&str, Option<bool>, Option<bool>); 32] = [
     ("0.0.0.0/8", None, Some(true)),
     ("10.0.0.0/8", Some(true), Some(true)),
     ("100.64.0.0/10", Some(true), Some(true)),
@@ -145,12 +147,18 @@ const RANGES: [(&str, Option<bool>, Option<bool>); 26] = [
     ("224.0.0.0/4", Some(true), Some(false)),
     ("240.0.0.0/4", Some(false), None),
     ("::/96", None, Some(true)),
+    ("::ffff:0:0:0/96", Some(true), Some(true)),
     ("64:ff9b::/96", Some(true), Some(true)),
     ("64:ff9b:1::/48", Some(true), Some(true)),
     ("100::/64", Some(true), Some(true)),
     ("2001::/32", Some(true), Some(true)),
+    ("2001:2::/48", Some(true), Some(true)),
+    ("2001:10::/28", Some(true), Some(false)),
+    ("2001:20::/28", Some(false), Some(true)),
     ("2001:db8::/32", Some(true), Some(true)),
     ("2002::/16", Some(true), Some(true)),
+    ("3fff::/20", Some(true), Some(true)),
+    ("5f00::/16", Some(true), Some(true)),
     ("fc00::/7", Some(true), Some(true)),
     ("fe80::/10", Some(true), Some(false)),
     ("fec0::/10", Some(false), Some(false)),
@@ -216,6 +224,7 @@ fn places_that_attackers_ask_for_are_refused() {
         "::",
         "::1",
         "::127.0.0.1",
+        "::ffff:0:127.0.0.1",
         "64:ff9b::7f00:1",
         "2002:7f00:1::",
     ] {

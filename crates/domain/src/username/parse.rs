@@ -23,7 +23,7 @@ pub fn parse(s: &str) -> Result<UserSpec, Refusal> {
     }
     let (name, mut rest) = s.split_once('-').map_or((s, None), |(name, rest)| (name, Some(rest)));
     let name = UserName::new(name).map_err(invalid)?;
-    let mut spec = UserSpec { name, line: None, session: None, country: None, life_min: None, class: None };
+    let mut spec = UserSpec::of(name);
     while let Some(pairs) = rest {
         let (key, values) = pairs.split_once('-').unwrap_or((pairs, ""));
         let (value, after) = match key {
