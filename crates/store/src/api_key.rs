@@ -38,11 +38,15 @@ pub enum Scope {
     /// Sees the account and its usage.
     #[serde(rename = "account:read")]
     AccountRead,
+    /// Lists and unlists source addresses, from which tunnels pass without a password.
+    #[serde(rename = "ips:write")]
+    IpsWrite,
 }
 
 impl Scope {
     /// All of them: what a key has unless it is made with fewer.
-    pub const ALL: [Self; 4] = [Self::AssignmentsWrite, Self::AssignmentsRead, Self::ProxiesRead, Self::AccountRead];
+    pub const ALL: [Self; 5] =
+        [Self::AssignmentsWrite, Self::AssignmentsRead, Self::ProxiesRead, Self::AccountRead, Self::IpsWrite];
 }
 
 /// Who holds a key.

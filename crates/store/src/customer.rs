@@ -1,6 +1,6 @@
 //! Customers: `CUST#<id> / PROFILE`, listed under `CUSTS#<shard>`.
 
-use tollgate_domain::customer::{Ban, Credential, Customer};
+use tollgate_domain::customer::{AuthMode, Ban, Credential, Customer};
 use tollgate_domain::feed::Entity;
 use tollgate_domain::id::CustomerId;
 use tollgate_domain::plan::{Limits, Plan};
@@ -175,14 +175,6 @@ impl Store {
         self.change_customer(id, now, |c| c.locked_until = c.locked_until.max(Some(until))).await
     }
 
-    /// Ends a lock.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn unlock_customer(&self, id: &CustomerId, now: Timestamp) -> Result<Option<Changed>, StoreError> {
-        self.change_customer(id, now, |c| c.locked_until = None).await
-    }
-
     /// Moves a customer to a plan, with the plan's limits.
     ///
     /// # Errors
@@ -207,6 +199,19 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Changed>, StoreError> {
         self.change_customer(id, now, |c| c.limits = limits.clone()).await
+    }
+
+    /// Changes what a customer's tunnels show to pass.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn set_auth(
+        &self,
+        id: &CustomerId,
+        auth: AuthMode,
+        now: Timestamp,
+    ) -> Result<Option<Changed>, StoreError> {
+        self.change_customer(id, now, |c| c.auth = auth).await
     }
 
     /// Moves the end of a customer's plan; none = it does not end.
@@ -234,7 +239,8 @@ impl Store {
     }
 }
 
-fn replace(key: &Key, before: &Customer, after: &Customer, now: Timestamp) -> Result<Vec<Write>, Failure> {
+/// Puts `after` in the place of `before`, if nobody changed that, and tells the edges.
+pub(crate) fn replace(key: &Key, before: &Customer, after: &Customer, now: Timestamp) -> Result<Vec<Write>, Failure> {
     Ok(vec![
         Write::put(key.clone(), encode(key, after, None)?).when("ver = :ver").value(":ver", value(&before.ver)?),
         announce(&Entity::Customer(after.id.clone()), after.ver, now)?,

@@ -1,4 +1,7 @@
-//! Edges: `EDGE#<id>`, which life an edge is in and when it was last heard of.
+//! Edges: `EDGE#<id>`, which life an edge is in and when it was last heard of; all of them are
+//! listed under `EDGES`.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tollgate_domain::id::{EdgeId, EdgeSession};
@@ -8,8 +11,8 @@ use ulid::Ulid;
 use crate::allowance::old_item;
 use crate::error::Failure;
 use crate::expr::{ABSENT, Write};
-use crate::item::{decode, encode, n, value};
-use crate::{Store, StoreError, keys};
+use crate::item::{decode, encode, n, sort_key, value};
+use crate::{Store, StoreError, Table, keys};
 
 /// An edge as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +25,10 @@ pub struct EdgeRow {
     pub heartbeat: Timestamp,
     /// Tells one start from another, so that a start whose answer was lost knows itself again.
     pub start: String,
+    /// Earlier lives that handed over and still end their tunnels, and when each was last heard
+    /// of. They are no dead edges: their lines are used and their shares are theirs.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub leaving: BTreeMap<EdgeSession, Timestamp>,
 }
 
 /// What came of a heartbeat.
@@ -29,6 +36,11 @@ pub struct EdgeRow {
 pub enum Heartbeat {
     /// Heard.
     Beating,
+    /// Heard: a later life has taken over, and knows that this one still ends its tunnels.
+    Leaving {
+        /// The life in force.
+        epoch: u64,
+    },
     /// A later life of this edge has started; this one must stop taking.
     Superseded {
         /// The life in force.
@@ -38,17 +50,50 @@ pub enum Heartbeat {
 
 impl Store {
     /// Begins the next life of `edge`: its epoch, conditional on the one found, so that two
-    /// starts get two epochs.
+    /// starts get two epochs. The edge is in [`Self::edges`] from then on.
     ///
     /// # Errors
     /// [`StoreError`]; repeating may skip an epoch, which harms nothing.
     pub async fn start_epoch(&self, edge: &EdgeId, now: Timestamp) -> Result<EdgeSession, StoreError> {
+        self.start_epoch_beside(edge, &[], now).await
+    }
+
+    /// As [`Self::start_epoch`], beside earlier lives whose processes live on (`elders`).
+    ///
+    /// # Errors
+    /// [`StoreError`]; repeating may skip an epoch, which harms nothing.
+    pub async fn start_epoch_beside(
+        &self,
+        edge: &EdgeId,
+        elders: &[EdgeSession],
+        now: Timestamp,
+    ) -> Result<EdgeSession, StoreError> {
+        let session = self.next_epoch(edge, elders, now).await?;
+        let entry = keys::edge_entry(edge);
+        let put = || Ok(Write::put(entry.clone(), entry.attributes()));
+        self.write(put).await.map_err(Failure::into_store)?;
+        Ok(session)
+    }
+
+    async fn next_epoch(
+        &self,
+        edge: &EdgeId,
+        elders: &[EdgeSession],
+        now: Timestamp,
+    ) -> Result<EdgeSession, StoreError> {
+        let leaving: BTreeMap<_, _> = elders.iter().map(|e| (e.clone(), now)).collect();
         let key = keys::edge(edge);
         let start = Ulid::generate().to_string();
         loop {
             let found: Option<EdgeRow> = self.read(&key).await?;
             let before = found.as_ref().map_or(0, |row| row.epoch);
-            let row = EdgeRow { epoch: before + 1, started_at: now, heartbeat: now, start: start.clone() };
+            let row = EdgeRow {
+                epoch: before + 1,
+                started_at: now,
+                heartbeat: now,
+                start: start.clone(),
+                leaving: leaving.clone(),
+            };
             let write = || {
                 let w = Write::put(key.clone(), encode(&key, &row, None)?);
                 Ok(match before {
@@ -84,10 +129,45 @@ impl Store {
             Ok(_) => Ok(Heartbeat::Beating),
             Err(Failure::Condition(old)) => {
                 let old: Option<EdgeRow> = old_item(old).map(decode).transpose()?;
-                Ok(Heartbeat::Superseded { epoch: old.map_or(0, |row| row.epoch) })
+                match old {
+                    Some(row) if row.leaving.contains_key(session) => {
+                        self.heartbeat_leaving(session, row.epoch, now).await
+                    }
+                    row => Ok(Heartbeat::Superseded { epoch: row.map_or(0, |row| row.epoch) }),
+                }
             }
             Err(e) => Err(e.into_store()),
         }
+    }
+
+    async fn heartbeat_leaving(
+        &self,
+        session: &EdgeSession,
+        epoch: u64,
+        now: Timestamp,
+    ) -> Result<Heartbeat, StoreError> {
+        let write = || {
+            Ok(Write::update(keys::edge(&session.edge), "SET leaving.#s = :now")
+                .when("attribute_exists(leaving.#s)")
+                .name("#s", session.to_string())
+                .value(":now", value(&now)?))
+        };
+        match self.write(write).await {
+            Ok(_) => Ok(Heartbeat::Leaving { epoch }),
+            Err(Failure::Condition(_)) => Ok(Heartbeat::Superseded { epoch }),
+            Err(e) => Err(e.into_store()),
+        }
+    }
+
+    /// All edges that ever started, in order of id.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn edges(&self) -> Result<Vec<(EdgeId, EdgeRow)>, StoreError> {
+        let items = self.query_prefix(Table::Usage, keys::EDGES, "").await?;
+        let ids = items.iter().filter_map(|item| EdgeId::new(sort_key(item)).ok()).collect::<Vec<_>>();
+        let rows = futures_util::future::try_join_all(ids.iter().map(|id| self.edge(id))).await?;
+        Ok(ids.into_iter().zip(rows).filter_map(|(id, row)| Some((id, row?))).collect())
     }
 
     /// The edge with this id.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use tollgate_domain::feed::{Change, Entity};
+use tollgate_domain::feed::{Change, Command, Entity};
 use tollgate_domain::time::Timestamp;
 use ulid::Ulid;
 
@@ -18,8 +18,11 @@ const KEPT: Duration = Duration::from_secs(86_400);
 /// The write that tells edges of `entity` at `version`. Call it anew for each attempt: an entry
 /// keeps the time of its making, and edges only look back 30 s.
 pub(crate) fn announce(entity: &Entity, version: u64, now: Timestamp) -> Result<Write, Failure> {
-    let id = ulid_at(now);
-    let key = keys::change(keys::shard(&format!("{entity:?}")), &id);
+    entry(&ulid_at(now), entity, version, now)
+}
+
+fn entry(id: &str, entity: &Entity, version: u64, now: Timestamp) -> Result<Write, Failure> {
+    let key = keys::change(keys::shard(&format!("{entity:?}")), id);
     let change = Change { entity: entity.clone(), version };
     let item = encode(&key, &change, Some(now.plus(KEPT)))?;
     Ok(Write::put(key, item).when(ABSENT))
@@ -31,6 +34,22 @@ pub(crate) fn ulid_at(now: Timestamp) -> String {
 }
 
 impl Store {
+    /// Tells all edges to do something. Each call is a command of its own: one that is sent twice
+    /// is done twice, which no command minds.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn announce_command(&self, command: &Command, now: Timestamp) -> Result<(), StoreError> {
+        // One entry for all attempts of the client: its key is nobody else's.
+        let id = ulid_at(now);
+        let entity = Entity::Command(command.clone());
+        match self.write(|| entry(&id, &entity, 0, now)).await {
+            // It is there already: an attempt whose answer was lost.
+            Ok(_) | Err(Failure::Condition(_)) => Ok(()),
+            Err(e) => Err(e.into_store()),
+        }
+    }
+
     /// Entries written at `from` or later, of all shards, with their ULIDs. Order across shards
     /// means nothing: a consumer applies only higher versions.
     ///

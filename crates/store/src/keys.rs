@@ -1,8 +1,11 @@
 //! Every key string of the product. Nothing outside this module knows one.
 
+use tollgate_domain::allow::{AllowNet, Block};
 use tollgate_domain::budget::Bucket;
 use tollgate_domain::country::Country;
-use tollgate_domain::id::{CustomerId, EdgeId, EdgeSession, IntentId, LineKey, ProviderId, ProxyId, UserName};
+use tollgate_domain::id::{
+    CustomerId, EdgeId, EdgeSession, IntentId, LineKey, ProviderId, ProxyId, RequestId, UserName,
+};
 use tollgate_domain::proxy::ProxyClass;
 use tollgate_domain::time::Timestamp;
 
@@ -56,6 +59,25 @@ pub(crate) fn credential_entry(id: &CustomerId, user: &UserName) -> Key {
 
 pub(crate) fn credential_list(id: &CustomerId) -> String {
     format!("CREDS#{id}")
+}
+
+/// All listed sources inside a block of addresses, of all customers.
+pub(crate) fn allow_block(block: &Block) -> Key {
+    Key::new(Table::Accounts, format!("ALLOWIP#{block}"), "BLOCK")
+}
+
+/// A listed source, in the list of its customer's.
+pub(crate) fn allow_entry(customer: &CustomerId, net: &AllowNet) -> Key {
+    Key::new(Table::Accounts, allow_list(customer), net.to_string())
+}
+
+pub(crate) fn allow_list(customer: &CustomerId) -> String {
+    format!("ALLOWIPS#{customer}")
+}
+
+/// The counter of a customer's listed sources.
+pub(crate) fn allow_count(customer: &CustomerId) -> Key {
+    Key::new(Table::Accounts, format!("ALLOWN#{customer}"), "COUNT")
 }
 
 pub(crate) fn line(key: &LineKey) -> Key {
@@ -197,6 +219,23 @@ pub(crate) fn edge(id: &EdgeId) -> Key {
     Key::new(Table::Usage, format!("EDGE#{id}"), "EDGE")
 }
 
+/// All edges that ever started.
+pub(crate) const EDGES: &str = "EDGES";
+
+/// An edge in the list of edges.
+pub(crate) fn edge_entry(id: &EdgeId) -> Key {
+    Key::new(Table::Usage, EDGES, id.as_str())
+}
+
+/// What a life of an edge answers to a request for live tunnels.
+pub(crate) fn live(request: &RequestId, session: &EdgeSession) -> Key {
+    Key::new(Table::Usage, live_list(request), session.to_string())
+}
+
+pub(crate) fn live_list(request: &RequestId) -> String {
+    format!("LIVE#{request}")
+}
+
 /// What an edge session holds a lease of: written before the first take, so that recovery needs
 /// no search.
 pub(crate) fn roster(session: &EdgeSession, customer: &CustomerId, bucket: &Bucket) -> Key {
@@ -224,6 +263,15 @@ pub(crate) fn usage_row(line: &LineKey, proxy: &str, session: &EdgeSession, day:
 
 pub(crate) fn usage_month(customer: &CustomerId, month: &str) -> String {
     format!("USE#{customer}#{month}")
+}
+
+/// When a listed source was last used, as edges say.
+pub(crate) fn allow_seen(customer: &CustomerId, net: &AllowNet) -> Key {
+    Key::new(Table::Usage, allow_seen_list(customer), net.to_string())
+}
+
+pub(crate) fn allow_seen_list(customer: &CustomerId) -> String {
+    format!("SEEN#{customer}")
 }
 
 /// An entry of the change feed; `ulid` is new for each attempt to write it.

@@ -14,6 +14,7 @@
 //! Every access path is a GetItem, a Query (paged to the end) or a conditional write; there is
 //! no Scan and no secondary index.
 
+pub mod allow;
 pub mod allowance;
 pub mod api_key;
 pub mod assignment;
@@ -31,10 +32,12 @@ pub mod intent;
 mod item;
 mod keys;
 pub mod line;
+pub mod live;
 pub mod plan;
 pub mod provider;
 pub mod proxy;
 pub mod tables;
+pub mod unlock;
 pub mod usage;
 pub mod withdraw;
 

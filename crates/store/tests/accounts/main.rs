@@ -5,6 +5,7 @@
 // Helpers outside `#[test]` functions fail loudly too.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod allow;
 mod audit;
 mod customers;
 mod idempotency;
@@ -12,7 +13,7 @@ mod keys_and_plans;
 
 use std::sync::Arc;
 
-use tollgate_domain::customer::{Credential, Customer};
+use tollgate_domain::customer::{AuthMode, Credential, Customer};
 use tollgate_domain::plan::Limits;
 use tollgate_domain::time::Timestamp;
 use tollgate_engine::{Engine, Fault, Faults, Step};
@@ -52,6 +53,7 @@ fn customer(id: &str) -> Customer {
         default_country: None,
         allow_fallback: true,
         max_hops: 7,
+        auth: AuthMode::Either,
         ban: None,
         locked_until: None,
         expires_at: None,

@@ -4,8 +4,10 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // what a helper cannot do fails the test
 
 mod allowances;
+mod commands;
 mod conformance;
 mod sessions;
+mod strikes;
 mod units;
 
 use std::sync::Arc;

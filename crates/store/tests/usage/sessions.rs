@@ -29,6 +29,39 @@ async fn each_start_is_a_new_epoch_and_the_old_one_hears_of_it() {
     assert_eq!(s.heartbeat(&never, at(8)).await.unwrap(), Heartbeat::Superseded { epoch: 0 });
 }
 
+#[tokio::test]
+async fn a_life_that_hands_over_is_heard_beside_its_successor() {
+    let (e, s) = store().await;
+    let first = s.start_epoch(&e1(), at(0)).await.unwrap();
+    let second = s.start_epoch_beside(&e1(), std::slice::from_ref(&first), at(1)).await.unwrap();
+    assert_eq!(losing(&e, "UpdateItem").0.heartbeat(&first, at(2)).await.unwrap(), Heartbeat::Leaving { epoch: 2 });
+    assert_eq!(s.heartbeat(&second, at(3)).await.unwrap(), Heartbeat::Beating);
+    let row = s.edge(&e1()).await.unwrap().unwrap();
+    assert_eq!((row.heartbeat, row.leaving[&first]), (at(3), at(2)));
+    // A later start that does not know of it: it is over.
+    s.start_epoch(&e1(), at(4)).await.unwrap();
+    assert_eq!(s.heartbeat(&first, at(5)).await.unwrap(), Heartbeat::Superseded { epoch: 3 });
+}
+
+#[tokio::test]
+async fn the_share_of_a_life_that_hands_over_is_not_its_successors() {
+    let (_e, s) = store().await;
+    let (old, new) = (edge(1), EdgeSession { epoch: 2, ..edge(1) });
+    s.join_share(&demo(), &old, LIMITS, 0).await.unwrap();
+    // The successor may come first: what the old one holds and does not use is free.
+    let id = demo();
+    let join = || s.join_share_beside(&id, &new, std::slice::from_ref(&old), LIMITS, 0);
+    assert_eq!(join().await.unwrap(), Node { held: 10, in_use: 0, qps: 19, rate: 500 });
+    s.withdraw_share(&demo(), &old, LIMITS, 3).await.unwrap();
+    assert_eq!(join().await.unwrap(), Node { held: 7, in_use: 0, qps: 19, rate: 500 });
+    assert_eq!(s.cap(&demo()).await.unwrap().unwrap().in_use(), 3);
+    s.leave_share(&demo(), &old).await.unwrap();
+    assert_eq!(join().await.unwrap().held, 10);
+    // Once it is over, nothing of it counts.
+    s.join_share(&demo(), &old, LIMITS, 5).await.unwrap();
+    assert_eq!(s.join_share(&demo(), &new, LIMITS, 0).await.unwrap().held, 10);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn starts_at_once_get_epochs_of_their_own() {
     let (e, _s) = store().await;
