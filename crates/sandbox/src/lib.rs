@@ -46,7 +46,7 @@
 //!   `api::control`).
 //! - Super-proxy: CONNECT and absolute-form over plain TCP. It resolves `origin.test` and the
 //!   names it was configured with, nothing else.
-//! - Origin `origin.test`: `/ip`, `/bytes/N`, `/echo`, `/sink`, `/slow/MS`, plain and TLS.
+//! - Origin `origin.test`: `/ip`, `/bytes/N`, `/echo`, `/sink`, `/slow/MS`, `/files/NAME`, `/ws`, plain and TLS.
 
 mod address;
 mod api;

@@ -1,13 +1,17 @@
 //! `origin.test`: a small web server to aim at, plain and TLS.
 //!
 //! `/ip` says which exit address the request came through, `/bytes/N` sends N bytes, `/echo` sends
-//! the body back, `/sink` counts it, `/slow/MS` answers after so many milliseconds.
+//! the body back, `/sink` counts it, `/slow/MS` answers after so many milliseconds, `/files/NAME`
+//! keeps what is put there, `/ws` is a WebSocket that echoes.
 
 mod body;
+mod files;
 pub(crate) mod tls;
+mod websocket;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +21,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -24,8 +29,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use self::files::Files;
 use crate::exits::Exits;
-use crate::listener;
+use crate::{listener, lock};
 
 /// Most bytes that `/bytes/N` sends.
 const MAX_BYTES: u64 = 10 << 30;
@@ -34,18 +40,34 @@ const MAX_SLOW: Duration = Duration::from_secs(300);
 
 type Body = BoxBody<Bytes, hyper::Error>;
 
-pub(crate) async fn run_plain(exits: Exits, listener: TcpListener) {
-    let mut connections = JoinSet::new();
-    listener::serve(&listener, &mut connections, |stream, peer| serve_connection(exits.clone(), stream, peer)).await;
+/// Set by the request that turns its connection into a WebSocket.
+type Upgrade = Mutex<Option<OnUpgrade>>;
+
+/// What both listeners serve.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    exits: Exits,
+    files: Files,
 }
 
-pub(crate) async fn run_tls(exits: Exits, listener: TcpListener, acceptor: TlsAcceptor) {
+impl Origin {
+    pub(crate) fn new(exits: Exits) -> Self {
+        Self { exits, files: Files::default() }
+    }
+}
+
+pub(crate) async fn run_plain(origin: Origin, listener: TcpListener) {
+    let mut connections = JoinSet::new();
+    listener::serve(&listener, &mut connections, |stream, peer| serve_connection(origin.clone(), stream, peer)).await;
+}
+
+pub(crate) async fn run_tls(origin: Origin, listener: TcpListener, acceptor: TlsAcceptor) {
     let mut connections = JoinSet::new();
     listener::serve(&listener, &mut connections, |stream, peer| {
-        let (exits, acceptor) = (exits.clone(), acceptor.clone());
+        let (origin, acceptor) = (origin.clone(), acceptor.clone());
         async move {
             match acceptor.accept(stream).await {
-                Ok(stream) => serve_connection(exits, stream, peer).await,
+                Ok(stream) => serve_connection(origin, stream, peer).await,
                 Err(error) => tracing::debug!(%error, "origin TLS handshake failed"),
             }
         }
@@ -53,30 +75,59 @@ pub(crate) async fn run_tls(exits: Exits, listener: TcpListener, acceptor: TlsAc
     .await;
 }
 
-async fn serve_connection<S>(exits: Exits, stream: S, peer: SocketAddr)
+async fn serve_connection<S>(origin: Origin, stream: S, peer: SocketAddr)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let upgrade: Arc<Upgrade> = Arc::default();
+    let slot = Arc::clone(&upgrade);
     let service = service_fn(move |request| {
-        let exits = exits.clone();
-        async move { Ok::<_, Infallible>(answer(&exits, peer, request).await) }
+        let (origin, slot) = (origin.clone(), Arc::clone(&slot));
+        async move { Ok::<_, Infallible>(answer(&origin, peer, request, &slot).await) }
     });
-    if let Err(error) = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(stream), service).await {
+    let connection = http1::Builder::new().half_close(true).serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.with_upgrades().await {
         tracing::debug!(%error, "origin connection ended");
+        return;
+    }
+    // In this task: it ends with the listener.
+    let upgraded = lock(&upgrade).take();
+    let Some(upgraded) = upgraded else { return };
+    match upgraded.await {
+        Ok(stream) => {
+            if let Err(error) = websocket::echo(TokioIo::new(stream)).await {
+                tracing::debug!(%error, "origin WebSocket ended");
+            }
+        }
+        Err(error) => tracing::debug!(%error, "origin WebSocket did not begin"),
     }
 }
 
-async fn answer(exits: &Exits, peer: SocketAddr, request: Request<Incoming>) -> Response<Body> {
+async fn answer(origin: &Origin, peer: SocketAddr, request: Request<Incoming>, upgrade: &Upgrade) -> Response<Body> {
     let path = request.uri().path().to_owned();
+    if let Some(name) = path.strip_prefix("/files/") {
+        return origin.files.answer(name, request).await;
+    }
     match path.as_str() {
-        "/ip" => ip(exits, peer),
+        "/ip" => ip(&origin.exits, peer),
         "/echo" => echo(request).await,
         "/sink" => sink(request).await,
+        "/ws" => web_socket(request, upgrade),
         _ => match path.strip_prefix("/bytes/").map(str::parse::<u64>) {
             Some(Ok(n)) if n <= MAX_BYTES => send(StatusCode::OK, "application/octet-stream", body::pattern(n)),
             Some(_) => text(StatusCode::BAD_REQUEST, "/bytes/N: N is at most 10737418240\n"),
             None => slow(&path).await,
         },
+    }
+}
+
+fn web_socket(mut request: Request<Incoming>, upgrade: &Upgrade) -> Response<Body> {
+    match websocket::accept(&request) {
+        Some(response) => {
+            *lock(upgrade) = Some(hyper::upgrade::on(&mut request));
+            response
+        }
+        None => text(StatusCode::BAD_REQUEST, "/ws is a WebSocket (version 13)\n"),
     }
 }
 
@@ -123,7 +174,7 @@ async fn slow(path: &str) -> Response<Body> {
             tokio::time::sleep(d).await;
             text(StatusCode::OK, "slow\n")
         }
-        None => text(StatusCode::NOT_FOUND, "paths: /ip /bytes/N /echo /sink /slow/MS\n"),
+        None => text(StatusCode::NOT_FOUND, "paths: /ip /bytes/N /echo /sink /slow/MS /files/NAME /ws\n"),
     }
 }
 

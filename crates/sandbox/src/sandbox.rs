@@ -16,6 +16,7 @@ use crate::fault::Faults;
 use crate::gateway::control::GatewayControl;
 use crate::gateway::names::Names;
 use crate::ledger::LedgerRow;
+use crate::origin::Origin;
 use crate::origin::tls::OriginIdentity;
 use crate::shared::{Shared, load};
 use crate::zone::{PurchaseCall, Zone};
@@ -98,8 +99,9 @@ impl Sandbox {
         let mut listeners = JoinSet::new();
         listeners.spawn(api::run(Arc::clone(&shared), api_listener));
         listeners.spawn(gateway::run(Arc::clone(&shared), gateway_listener, gateway_addr));
-        listeners.spawn(origin::run_plain(shared.exits.clone(), http));
-        listeners.spawn(origin::run_tls(shared.exits.clone(), https, identity.acceptor));
+        let origin = Origin::new(shared.exits.clone());
+        listeners.spawn(origin::run_plain(origin.clone(), http));
+        listeners.spawn(origin::run_tls(origin, https, identity.acceptor));
         let origin_ca_pem = identity.ca_pem;
         Ok(Self { shared, listeners, api_addr, gateway_addr, origin_http_addr, origin_https_addr, origin_ca_pem })
     }

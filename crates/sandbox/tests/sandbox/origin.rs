@@ -55,8 +55,13 @@ async fn every_path_answers_exactly() {
         ("POST /echo", "back", 200, b"back"),
         ("POST /sink", "12345", 200, b"5\n"),
         ("GET /slow/20", "", 200, b"slow\n"),
-        ("GET /slow/300001", "", 404, b"paths: /ip /bytes/N /echo /sink /slow/MS\n"),
-        ("GET /", "", 404, b"paths: /ip /bytes/N /echo /sink /slow/MS\n"),
+        ("GET /ws", "", 400, b"/ws is a WebSocket (version 13)\n"),
+        ("GET /files/a.git/HEAD", "", 404, b"no such file: PUT it first\n"),
+        ("PUT /files/a.git/HEAD", "ref: x", 201, b"stored\n"),
+        ("GET /files/a.git/HEAD?service=y", "", 200, b"ref: x"),
+        ("POST /files/a.git/HEAD", "", 405, b"/files/NAME: GET, HEAD, PUT\n"),
+        ("GET /slow/300001", "", 404, b"paths: /ip /bytes/N /echo /sink /slow/MS /files/NAME /ws\n"),
+        ("GET /", "", 404, b"paths: /ip /bytes/N /echo /sink /slow/MS /files/NAME /ws\n"),
     ] {
         let length = body.len();
         let request = format!(
@@ -77,4 +82,40 @@ async fn a_body_cut_short_is_no_count() {
     let mut raw = Vec::new();
     stream.read_to_end(&mut raw).await.unwrap();
     assert!(!String::from_utf8_lossy(&raw).contains("200 OK"), "{raw:?}");
+}
+
+/// A client's frame, masked with zeros and ones.
+fn masked(first: u8, payload: &[u8]) -> Vec<u8> {
+    let mask = [0, 255, 0, 255];
+    let mut frame = vec![first, 0x80 | u8::try_from(payload.len()).unwrap()];
+    frame.extend(mask);
+    frame.extend(payload.iter().zip(mask.iter().cycle()).map(|(byte, key)| byte ^ key));
+    frame
+}
+
+#[tokio::test]
+async fn a_web_socket_echoes_until_it_is_closed() {
+    let w = world().await;
+    let mut stream = TcpStream::connect(w.sandbox.origin_http_addr()).await.unwrap();
+    let request = "GET /ws HTTP/1.1\r\nHost: o\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n\
+        Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let answer = String::from_utf8(crate::support::head(&mut stream).await).unwrap().to_ascii_lowercase();
+    assert!(answer.starts_with("http/1.1 101 "), "{answer}");
+    assert!(answer.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{answer}");
+
+    for frame in [masked(0x81, b"hello"), masked(0x89, b"ping"), masked(0x88, &[3, 232])] {
+        stream.write_all(&frame).await.unwrap();
+    }
+    let mut raw = Vec::new();
+    stream.read_to_end(&mut raw).await.unwrap();
+    assert_eq!(raw, b"\x81\x05hello\x8a\x04ping\x88\x02\x03\xe8", "the message, a pong, the close");
+
+    let mut stream = TcpStream::connect(w.sandbox.origin_http_addr()).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    crate::support::head(&mut stream).await;
+    stream.write_all(b"\x81\x00").await.unwrap();
+    let mut raw = Vec::new();
+    stream.read_to_end(&mut raw).await.unwrap();
+    assert_eq!(raw, b"\x88\x02\x03\xea", "a frame without a mask is an error of the protocol");
 }
