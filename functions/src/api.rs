@@ -10,6 +10,8 @@
 //! - `principal`: API keys, roles and scopes, checked as arguments of handlers.
 //! - `body`: JSON bodies, queries and path segments, bounded.
 //! - `idempotent`: `Idempotency-Key`.
+//! - `ips`: what both routers say of source addresses.
+//! - `limits`: limits of plans and customers, as written and as shown.
 //! - `views`: nouns as the APIs show them.
 //! - `customer`, `admin`: one file per resource.
 
@@ -18,6 +20,8 @@ mod body;
 mod customer;
 mod envelope;
 mod idempotent;
+mod ips;
+mod limits;
 mod principal;
 mod views;
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::json;
 use tollgate_domain::budget::{Allowance, Bucket, LeaseState};
 use tollgate_domain::country::Country;
-use tollgate_domain::customer::{Ban, Credential, Customer, Standing};
+use tollgate_domain::customer::{AuthMode, Ban, Credential, Customer, Standing};
 use tollgate_domain::id::{CustomerId, UserName};
-use tollgate_domain::plan::{self, Plan};
+use tollgate_domain::plan::{self, Limits, Plan};
 use tollgate_domain::refusal::{Code, Refusal};
 use tollgate_domain::time::Timestamp;
 use tollgate_store::StoreError;
@@ -15,6 +15,7 @@ use tollgate_store::customer::{Changed, Created};
 
 use crate::create_budgets::ensure_budgets;
 use crate::credentials::Shown;
+use crate::lockout;
 use crate::outcome::{secret, store};
 use crate::passwords::Passwords;
 use crate::platform::Platform;
@@ -37,6 +38,8 @@ pub struct NewCustomer {
     pub allow_fallback: bool,
     /// Most countries tried for one assignment.
     pub max_hops: u8,
+    /// What its tunnels show to pass.
+    pub auth: AuthMode,
     /// End of the plan.
     pub expires_at: Option<Timestamp>,
 }
@@ -69,6 +72,7 @@ pub async fn create(platform: &Platform, by: &By, new: NewCustomer) -> Result<(C
         default_country: new.default_country,
         allow_fallback: new.allow_fallback,
         max_hops: new.max_hops,
+        auth: new.auth,
         ban: None,
         locked_until: None,
         expires_at: new.expires_at,
@@ -159,12 +163,20 @@ pub async fn kick(platform: &Platform, by: &By, id: &CustomerId) -> Result<Custo
     change(platform, by, id, "kick", Box::pin(platform.store.kick_customer(id, by.at))).await
 }
 
-/// Ends a lock-out.
+/// Ends a lock-out, whoever set it, and clears the strike clock.
 ///
 /// # Errors
 /// As [`ban`].
 pub async fn unlock(platform: &Platform, by: &By, id: &CustomerId) -> Result<Customer, Refusal> {
     change(platform, by, id, "unlock", Box::pin(platform.store.unlock_customer(id, by.at))).await
+}
+
+/// Changes what a customer's tunnels show to pass.
+///
+/// # Errors
+/// As [`ban`].
+pub async fn set_auth(platform: &Platform, by: &By, id: &CustomerId, auth: AuthMode) -> Result<Customer, Refusal> {
+    change(platform, by, id, "auth", Box::pin(platform.store.set_auth(id, auth, by.at))).await
 }
 
 /// When a customer's plan is to end.
@@ -213,16 +225,37 @@ pub async fn set_plan(
     Ok(customer)
 }
 
-/// Deletes a customer: nothing passes any more, its rows stay. Deleting it again is no error.
+/// Gives a customer limits of its own, beside its plan, and makes the budgets they grant. They
+/// hold until it is moved to a plan.
+///
+/// # Errors
+/// As [`ban`].
+pub async fn set_limits(
+    platform: &Platform,
+    by: &By,
+    id: &CustomerId,
+    apply: impl Fn(&mut Limits) + Send + Sync,
+) -> Result<Customer, Refusal> {
+    // Applied to the limits that stand when it is written: two contracts at once both count.
+    let own = |c: &mut Customer| apply(&mut c.limits);
+    let transition = Box::pin(platform.store.change_customer(id, by.at, own));
+    let customer = change(platform, by, id, "limits", transition).await?;
+    ensure_budgets(platform, &customer).await.map_err(store)?;
+    Ok(customer)
+}
+
+/// Deletes a customer: nothing passes any more, its rows stay, but its listed sources are free
+/// for others. Deleting it again is no error, and goes on where a deletion broke off.
 ///
 /// # Errors
 /// As [`ban`].
 pub async fn delete(platform: &Platform, by: &By, id: &CustomerId) -> Result<Customer, Refusal> {
-    let customer = find(platform, id, true).await?;
-    if customer.deleted_at.is_some() {
-        return Ok(customer);
+    let mut customer = find(platform, id, true).await?;
+    if customer.deleted_at.is_none() {
+        customer = change(platform, by, id, "delete", Box::pin(platform.store.delete_customer(id, by.at))).await?;
     }
-    change(platform, by, id, "delete", Box::pin(platform.store.delete_customer(id, by.at))).await
+    Box::pin(platform.store.allow_clear(id, by.at)).await.map_err(store)?;
+    Ok(customer)
 }
 
 async fn change(
@@ -236,7 +269,7 @@ async fn change(
     let Changed { before, after } = transition.await.map_err(store)?.ok_or_else(nobody)?;
     by.record(platform, &format!("customer.{action}"), &target(id), Some(&before), Some(&after)).await?;
     platform.emit(&format!("customer.{action}"), json!({ "customer": id, "by": by.actor })).await;
-    Ok(after)
+    lockout::take_in(platform, after).await
 }
 
 /// Whether a customer with a quota has used it up: nothing is available, and no edge holds a byte

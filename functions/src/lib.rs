@@ -5,7 +5,9 @@
 //! - [`platform`]: the ports that stories stand on.
 //! - [`assign`], [`close_line`], [`release_idle`], [`reconcile`], [`create_budgets`],
 //!   [`metrics`]: the stories.
-//! - [`customers`], [`credentials`], [`passwords`], [`trail`]: customers, their credentials, who did what to them.
+//! - [`live`], [`kick`], [`rotate_logs`]: what edges are asked and told to do.
+//! - [`customers`], [`credentials`], [`passwords`], [`sources`], [`lockout`], [`trail`]: customers, their credentials,
+//!   their source addresses and locks, who did what to them.
 //! - [`api`]: the HTTP APIs of customers and of operators.
 //! - [`lambda`], [`wiring`], [`markets`]: what joins them to AWS and to providers.
 
@@ -15,7 +17,10 @@ pub mod close_line;
 pub mod create_budgets;
 pub mod credentials;
 pub mod customers;
+pub mod kick;
 pub mod lambda;
+pub mod live;
+pub mod lockout;
 pub mod markets;
 pub mod metrics;
 mod outcome;
@@ -24,5 +29,7 @@ pub mod platform;
 mod random;
 pub mod reconcile;
 pub mod release_idle;
+pub mod rotate_logs;
+pub mod sources;
 pub mod trail;
 pub mod wiring;

@@ -92,7 +92,7 @@ pub trait Markets: Send + Sync {
     fn market(&self, provider: &Provider) -> BoxFuture<'_, Result<Arc<dyn ProxyMarket>, MarketError>>;
 }
 
-/// Times and counts that bound the stories. The defaults are the product's.
+/// What bounds the stories: times, counts, and what an operator permits. The defaults are the product's.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
     /// An assign answers within this.
@@ -107,6 +107,11 @@ pub struct Bounds {
     pub no_stock_memory: Duration,
     /// Reading and releasing calls end within this.
     pub provider_call: Duration,
+    /// Customers may list source addresses of special ranges (loopback, private ...): where the
+    /// edge's clients come from such ones, and one address is one client's.
+    pub private_sources: bool,
+    /// Answers of edges about their tunnels are waited for this long.
+    pub live_wait: Duration,
 }
 
 impl Default for Bounds {
@@ -118,6 +123,8 @@ impl Default for Bounds {
             pending_wait: Duration::from_secs(2),
             no_stock_memory: Duration::from_secs(60),
             provider_call: Duration::from_secs(10),
+            private_sources: false,
+            live_wait: Duration::from_secs(3),
         }
     }
 }

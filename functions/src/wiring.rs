@@ -49,7 +49,7 @@ pub fn platform(config: &SdkConfig, settings: Settings) -> Platform {
         events: Arc::new(events::EventBridge::new(config, settings.event_bus)),
         later: Arc::new(later::Invocations::new(config, settings.assign_function, settings.reconcile_function)),
         edge_endpoint: settings.edge_endpoint,
-        bounds: Bounds::default(),
+        bounds: Bounds { private_sources: settings.private_sources, ..Bounds::default() },
     }
 }
 

@@ -1,8 +1,13 @@
 //! What operators may ask.
 
 mod audit;
+mod contract;
 mod credentials;
+mod ips;
 mod keys;
+mod kick;
+mod live;
+mod logs;
 mod plans;
 mod providers;
 mod proxies;
@@ -26,10 +31,13 @@ pub fn admin_router(platform: Arc<Platform>) -> Router {
         .route("/{id}", get(users::show).delete(users::delete))
         .route("/{id}/ban", post(users::ban))
         .route("/{id}/unban", post(users::unban))
-        .route("/{id}/kick", post(users::kick))
+        .route("/{id}/kick", post(kick::kick))
         .route("/{id}/unlock", post(users::unlock))
         .route("/{id}/extend", post(users::extend))
         .route("/{id}/plan", post(users::plan))
+        .route("/{id}/auth", post(users::auth))
+        .route("/{id}/ips", get(ips::list).post(ips::add).delete(ips::remove))
+        .route("/{id}/limits", post(contract::limits))
         .route("/{id}/keys", get(keys::list).post(keys::create))
         .route("/{id}/keys/{key}", delete(keys::revoke))
         .route("/{id}/credentials", get(credentials::list))
@@ -41,6 +49,8 @@ pub fn admin_router(platform: Arc<Platform>) -> Router {
         .route("/admin/proxies/providers/{id}", get(providers::show).put(providers::replace).delete(providers::delete))
         .route("/admin/plans", get(plans::list).post(plans::create))
         .route("/admin/audit", get(audit::list))
+        .route("/admin/live", get(live::list))
+        .route("/admin/logs/rotate", post(logs::rotate))
         .route("/healthz", get(healthz))
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)

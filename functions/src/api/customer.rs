@@ -3,6 +3,7 @@
 mod account;
 mod assignments;
 mod countries;
+mod ips;
 mod proxies;
 
 use std::sync::Arc;
@@ -23,6 +24,8 @@ pub fn customer_router(platform: Arc<Platform>) -> Router {
         .route("/v1/assignments/{line}", get(assignments::show).delete(assignments::close))
         .route("/v1/proxies", get(proxies::list))
         .route("/api/proxies.php", get(proxies::list))
+        .route("/v1/ips", get(ips::list).post(ips::add).delete(ips::remove))
+        .route("/api/manage_ips.php", get(ips::list).post(ips::add).delete(ips::remove))
         .route("/v1/me", get(account::me))
         .route("/v1/me/usage", get(account::usage))
         .route("/v1/countries", get(countries::list))

@@ -2,9 +2,10 @@
 //! arguments, so that none can be forgotten.
 
 use std::marker::PhantomData;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use axum::extract::{FromRequestParts, Query};
+use axum::extract::{ConnectInfo, FromRequestParts, Query};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, header};
 use serde::Deserialize;
@@ -17,6 +18,7 @@ use tollgate_store::api_key::{self, ApiKey, Holder, Role, Scope};
 use super::envelope::{Context, Refused};
 use crate::outcome::store;
 use crate::platform::Platform;
+use crate::sources;
 use crate::trail::By;
 
 /// Longest key that is looked up.
@@ -71,6 +73,8 @@ pub(super) struct WriteLines;
 pub(super) struct ReadLines;
 /// Sees the account.
 pub(super) struct ReadAccount;
+/// Changes the account's source addresses.
+pub(super) struct WriteSources;
 impl Covers for WriteLines {
     const SCOPE: Scope = Scope::AssignmentsWrite;
 }
@@ -79,6 +83,9 @@ impl Covers for ReadLines {
 }
 impl Covers for ReadAccount {
     const SCOPE: Scope = Scope::AccountRead;
+}
+impl Covers for WriteSources {
+    const SCOPE: Scope = Scope::IpsWrite;
 }
 
 /// A customer whose key has the scope `C`. Banned, locked and expired ones pass: what they may
@@ -99,8 +106,8 @@ impl<C: Covers> FromRequestParts<Arc<Platform>> for Caller<C> {
     }
 }
 
-/// Who reads the list of proxy URLs: a key that may, or `?token=` with a key that may do nothing
-/// else, for programs that know only a URL.
+/// Who reads the list of proxy URLs: a key that may; `?token=` with a key that may do nothing
+/// else, for programs that know only a URL; or, with neither, a listed source address.
 pub(super) struct ListCaller {
     pub customer: Customer,
     pub now: Timestamp,
@@ -122,6 +129,8 @@ impl FromRequestParts<Arc<Platform>> for ListCaller {
                 // URLs end up in logs and histories: a key that may do more does not pass there.
                 covered(platform, key, SCOPE, |scopes| scopes == [SCOPE]).await?
             }
+            // A key that does not pass is not made up for by an address.
+            (None, None) if !sends_key(&parts.headers) => listed(platform, source(parts)).await?,
             (key, _) => covered(platform, authenticate(platform, key).await?, SCOPE, |s| s.contains(&SCOPE)).await?,
         };
         Ok(Self { customer, now: platform.now() })
@@ -145,6 +154,26 @@ async fn covered(
         return Err(unknown_key());
     }
     Ok(customer)
+}
+
+/// The customer whose listed source `from` is, if a source alone lets it pass.
+async fn listed(platform: &Platform, from: Option<IpAddr>) -> Result<Customer, Refused> {
+    let unlisted = || {
+        let at = from.map_or_else(String::new, |ip| format!(", and {ip} is not a listed source"));
+        Refused::new(Code::Unauthenticated, format!("no API key was sent{at}"))
+    };
+    let customer = sources::owner(platform, from.ok_or_else(unlisted)?).await?;
+    customer.filter(|c| c.auth.judge(false, true).is_ok()).ok_or_else(unlisted)
+}
+
+/// The caller's address as the socket or the gateway in front says it. No header says it: a
+/// caller writes those.
+fn source(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(from)| from.ip())
+}
+
+fn sends_key(headers: &HeaderMap) -> bool {
+    headers.contains_key(header::AUTHORIZATION) || headers.contains_key("x-api-key")
 }
 
 fn customer_key(headers: &HeaderMap) -> Option<&str> {

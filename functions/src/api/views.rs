@@ -2,9 +2,11 @@
 
 use serde_json::{Value, json};
 use tollgate_domain::customer::{Credential, Customer, Standing};
-use tollgate_domain::plan::{Limits, Plan};
+use tollgate_domain::plan::Plan;
 use tollgate_domain::time::Timestamp;
 use tollgate_store::api_key::{ApiKey, Holder};
+
+use super::limits;
 
 pub(super) fn time(t: Timestamp) -> Value {
     t.to_string().into()
@@ -32,10 +34,11 @@ pub(super) fn account(c: &Customer, now: Timestamp) -> Value {
         "status": status(c, now),
         "plan": c.plan,
         "planVersion": c.plan_ver,
-        "limits": limits(&c.limits),
+        "limits": limits::shown(&c.limits),
         "defaultCountry": c.default_country,
         "allowFallback": c.allow_fallback,
         "maxHops": c.max_hops,
+        "auth": c.auth,
         "lockedUntil": maybe(c.locked_until.filter(|t| now < *t)),
         "expiresAt": maybe(c.expires_at),
         "createdAt": time(c.created_at),
@@ -53,22 +56,8 @@ pub(super) fn customer(c: &Customer, now: Timestamp) -> Value {
     shown
 }
 
-pub(super) fn limits(l: &Limits) -> Value {
-    json!({
-        "threads": l.threads,
-        "threadBurstMilli": l.thread_burst_milli,
-        "qps": l.qps,
-        "rateTotal": l.rate_total,
-        "quotaBytes": l.quota_bytes,
-        "maxLines": l.max_lines,
-        "maxSessions": l.max_sessions,
-        "spendDay": l.spend_day,
-        "settleSeconds": l.settle_s,
-    })
-}
-
 pub(super) fn plan(p: &Plan) -> Value {
-    json!({ "code": p.code, "version": p.ver, "limits": limits(&p.limits), "base": p.base, "perGb": p.per_gb })
+    json!({ "code": p.code, "version": p.ver, "limits": limits::shown(&p.limits), "base": p.base, "perGb": p.per_gb })
 }
 
 pub(super) fn credential(c: &Credential) -> Value {

@@ -15,6 +15,9 @@ pub struct Settings {
     pub reconcile_function: String,
     /// `EDGE_ENDPOINT`: `host:port` of the gateway that customers use.
     pub edge_endpoint: String,
+    /// `PRIVATE_SOURCES`: `true` where customers may list source addresses of special ranges
+    /// (edges inside a private network). Anything else, or nothing: they may not.
+    pub private_sources: bool,
 }
 
 /// A setting is not in the environment.
@@ -36,6 +39,7 @@ impl Settings {
             assign_function: read("ASSIGN_FUNCTION")?,
             reconcile_function: read("RECONCILE_FUNCTION")?,
             edge_endpoint: read("EDGE_ENDPOINT")?,
+            private_sources: get("PRIVATE_SOURCES").as_deref() == Some("true"),
         })
     }
 }

@@ -86,6 +86,7 @@ async fn bodies_are_bounded_and_must_be_the_documented_json() {
         (json!({ "name": "A", "plan": "basic", "user": "No!" }).to_string(), "user: user name must match"),
         (json!({ "name": "A", "plan": "basic", "maxHops": 8 }).to_string(), "maxHops: 1 to 7"),
         (json!({ "name": "A", "plan": "basic", "expiresAt": "tomorrow" }).to_string(), "RFC 3339"),
+        (json!({ "name": "A", "plan": "basic", "auth": "none" }).to_string(), "unknown variant `none`"),
         ("[".repeat(60_000), "line 1"),
     ] {
         let answer = create(body).await;
@@ -107,6 +108,10 @@ async fn queries_are_checked_too() {
         ("/admin/users?limit=x", "invalid digit"),
         ("/admin/users?after=NO", "customer id"),
         ("/admin/users?page=2", "unknown field"),
+        ("/admin/live?limit=0", "1 to 500"),
+        ("/admin/live?limit=501", "1 to 500"),
+        ("/admin/live?customer=NO", "customer id"),
+        ("/admin/live?all=1", "unknown field"),
         ("/admin/audit?day=2026-2-3", "yyyy-mm-dd"),
         ("/admin/audit?day=2026-02-30", "yyyy-mm-dd"),
     ] {
@@ -148,11 +153,13 @@ async fn viewers_read_operators_change_customers_owners_change_the_rest() {
         "/admin/users/demo",
         "/admin/users/demo/keys",
         "/admin/users/demo/credentials",
+        "/admin/users/demo/ips",
         "/admin/proxies/metrics",
         "/admin/proxies/providers",
         "/admin/proxies/providers/brd",
         "/admin/plans",
         "/admin/audit",
+        "/admin/live",
     ];
     for path in gets {
         let answer = w.admin(Method::GET, path).key("x-admin-api-key", VIEWER).send().await;
@@ -168,6 +175,11 @@ async fn viewers_read_operators_change_customers_owners_change_the_rest() {
         (&post, "/admin/users/demo/unlock"),
         (&post, "/admin/users/demo/extend"),
         (&post, "/admin/users/demo/plan"),
+        (&post, "/admin/users/demo/auth"),
+        (&post, "/admin/users/demo/ips"),
+        (&delete, "/admin/users/demo/ips?net=8.8.8.8"),
+        (&post, "/admin/users/demo/limits"),
+        (&post, "/admin/logs/rotate"),
         (&post, "/admin/users/demo/keys"),
         (&delete, "/admin/users/demo/keys/k"),
         (&post, "/admin/users/demo/credentials/demo/rotate"),

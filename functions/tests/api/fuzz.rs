@@ -7,11 +7,15 @@ use tokio::runtime::Runtime;
 
 use crate::world::{Answer, OWNER, World};
 
-const PATHS: [&str; 6] = [
+const PATHS: [&str; 10] = [
     "/v1/assignments",
+    "/v1/ips",
     "/admin/users",
     "/admin/users/demo/extend",
     "/admin/users/demo/ban",
+    "/admin/users/demo/auth",
+    "/admin/users/demo/kick",
+    "/admin/users/demo/limits",
     "/admin/plans",
     "/admin/proxies/providers",
 ];
@@ -26,8 +30,10 @@ fn ours(answer: &Answer) {
 
 /// Bytes, texts, and JSON that is nearly right.
 fn body() -> impl Strategy<Value = Vec<u8>> {
-    let fields = "(line|country|type|hold|name|plan|id|user|days|expiresAt|reason|code|limits|price|maxHops)";
-    let values = "(null|true|-1|0|1e9|18446744073709551616|\"\\PC{0,12}\"|\\[\\]|\\{\\}|\"be\"|\"a\"|\"until_closed\")";
+    let fields = "(line|country|type|hold|name|plan|id|user|days|expiresAt|reason|code|limits|price|maxHops|net|note|mode\
+                  |threads|quotaBytes|targets|sourceIp|connection)";
+    let values = "(null|true|-1|0|1e9|18446744073709551616|\"\\PC{0,12}\"|\\[\\]|\\{\\}|\"be\"|\"a\"|\"until_closed\"\
+                  |\"203.0.113.0/24\"|\"::/0\")";
     let field = (fields, values).prop_map(|(f, v)| format!("\"{f}\":{v}"));
     prop_oneof![
         prop::collection::vec(any::<u8>(), 0..200),
@@ -62,11 +68,11 @@ fn any_path_query_and_header_get_an_answer_of_ours() {
     let text = || "[!-~]{0,80}";
     let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
     let asked = runner.run(
-        &(0..4usize, "[A-Za-z0-9%._/-]{0,60}", "[A-Za-z0-9%&=._-]{0,60}", text(), text()),
+        &(0..5usize, "[A-Za-z0-9%._/-]{0,60}", "[A-Za-z0-9%&=._-]{0,60}", text(), text()),
         |(at, path, query, a, b)| {
-            let prefix = ["/v1/assignments/", "/v1/proxies", "/admin/users/", "/admin/audit"][at];
+            let prefix = ["/v1/assignments/", "/v1/proxies", "/v1/ips", "/admin/users/", "/admin/audit"][at];
             let path = format!("{prefix}{path}?{query}");
-            let ask = if at < 2 { w.asks(Method::GET, &path) } else { w.admin(Method::GET, &path) };
+            let ask = if at < 3 { w.asks(Method::GET, &path) } else { w.admin(Method::GET, &path) };
             let ask = ask.header("x-correlation-id", &a).header("accept-language", &b).header("accept", &a);
             let ask = ask.header("idempotency-key", &b).key("x-api-key", &key).key("x-admin-api-key", OWNER);
             ours(&runtime.block_on(ask.send()));

@@ -66,7 +66,7 @@ async fn keys_are_asked_for_rightly_and_are_not_endless() {
     w.post("/admin/users/nobody/keys", json!({})).await.refused(404, "NOT_FOUND");
     w.get("/admin/users/nobody/keys").await.refused(404, "NOT_FOUND");
     for _ in 1..20 {
-        assert_eq!(w.post(path, json!({})).await.expect(201)["scopes"].as_array().unwrap().len(), 4);
+        assert_eq!(w.post(path, json!({})).await.expect(201)["scopes"].as_array().unwrap().len(), 5);
     }
     let detail = w.post(path, json!({})).await.refused(409, "CONFLICT");
     assert!(detail.contains("20"), "{detail}");

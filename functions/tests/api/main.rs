@@ -6,12 +6,17 @@
 
 mod admin;
 mod assignments;
+mod commands;
 mod customers;
 mod faults;
 mod frame;
 mod fuzz;
 mod idempotency;
+mod ips;
 mod keys;
+mod limits;
+mod live;
+mod locks;
 mod market;
 mod providers;
 mod proxies;

@@ -15,6 +15,7 @@ use http::{HeaderMap, Method, Request, StatusCode};
 use http_body_util::BodyExt;
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
+use tollgate_domain::feed::{Command, Entity};
 use tollgate_domain::time::{Clock, Timestamp};
 use tollgate_engine::{Engine, Faults};
 use tollgate_functions::api::{admin_router, customer_router};
@@ -105,6 +106,16 @@ impl Later for Outside {
 impl World {
     /// Three operators, no customer, no provider; no faults until some are pushed.
     pub async fn new() -> Self {
+        Self::bounded(Bounds::default()).await
+    }
+
+    /// The same where customers may list sources of special ranges.
+    pub async fn permitting_private_sources() -> Self {
+        Self::bounded(Bounds { private_sources: true, ..Bounds::default() }).await
+    }
+
+    /// The same within `bounds`.
+    pub async fn bounded(bounds: Bounds) -> Self {
         let engine = Engine::memory().unwrap();
         let faults = Faults::script(Vec::<tollgate_engine::Step>::new());
         let store = Store::new(engine.client_with(faults.clone()), "");
@@ -128,7 +139,7 @@ impl World {
             events: outside.clone(),
             later: outside.clone(),
             edge_endpoint: "gate.example:3128".into(),
-            bounds: Bounds::default(),
+            bounds,
         });
         let (customer, admin) = (customer_router(platform.clone()), admin_router(platform.clone()));
         Self { engine, platform, faults, market, outside, customer, admin }
@@ -187,6 +198,24 @@ impl World {
         self.asks(Method::POST, path).key("x-api-key", key).json(&body).send().await
     }
 
+    /// What the change feed told from now on, of the world's clock.
+    pub async fn commands(&self) -> Vec<Command> {
+        let told = self.platform.store.changes_since(self.platform.now()).await.unwrap();
+        let commands = told.into_iter().filter_map(|(_, c)| match c.entity {
+            Entity::Command(command) => Some(command),
+            _ => None,
+        });
+        commands.collect()
+    }
+
+    /// What the audit trail says of an action.
+    pub async fn audited(&self, action: &str) -> Vec<Value> {
+        let trail = self.get("/admin/audit").await.expect(200);
+        let mut records = trail["records"].as_array().unwrap().clone();
+        records.retain(|r| r["action"] == action);
+        records
+    }
+
     /// All that lies in the five tables, as text.
     pub async fn everything_stored(&self) -> String {
         let mut text = String::new();
@@ -228,6 +257,12 @@ impl Ask {
         let from: SocketAddr = "198.51.100.9:4711".parse().unwrap();
         let request = Request::builder().method(method).uri(path).extension(ConnectInfo(from));
         Self { router, request, body: Body::empty() }
+    }
+
+    /// Comes from this address.
+    pub fn from(mut self, ip: &str) -> Self {
+        self.request = self.request.extension(ConnectInfo(SocketAddr::new(ip.parse().unwrap(), 4711)));
+        self
     }
 
     pub fn key(mut self, header: &str, key: &str) -> Self {

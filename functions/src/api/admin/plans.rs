@@ -13,6 +13,7 @@ use tollgate_domain::plan::{Limits, Plan, by_code};
 use crate::api::body::{Body, invalid};
 use crate::api::envelope::Refused;
 use crate::api::idempotent::{Done, Key};
+use crate::api::limits::LimitsPatch;
 use crate::api::principal::{Admin, Owner, Viewer};
 use crate::api::views;
 use crate::outcome::store;
@@ -29,38 +30,18 @@ pub(super) async fn list(_: Admin<Viewer>, State(platform): State<Arc<Platform>>
 #[serde(deny_unknown_fields, rename_all = "camelCase")]
 struct Wanted {
     code: String,
-    limits: WantedLimits,
+    limits: LimitsPatch,
     base: Money,
     per_gb: Money,
 }
 
-/// 0 = unlimited, `null` = unlimited.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "camelCase")]
-struct WantedLimits {
-    threads: u32,
-    #[serde(default = "double")]
-    thread_burst_milli: u32,
-    qps: u32,
-    rate_total: u64,
-    quota_bytes: Option<u64>,
-    max_lines: u32,
-    max_sessions: u32,
-    spend_day: Option<Money>,
-    #[serde(default = "five")]
-    settle_seconds: u32,
-}
+/// What a plan must say of its limits; the others are unlimited, or as [`unsaid`].
+const SAID: [&str; 5] = ["threads", "qps", "rateTotal", "maxLines", "maxSessions"];
 
-fn double() -> u32 {
-    2000
+/// Limits of a plan that says nothing.
+fn unsaid() -> Limits {
+    Limits { thread_burst_milli: 2000, settle_s: 5, ..Limits::default() }
 }
-
-fn five() -> u32 {
-    5
-}
-
-/// Most bytes a quota may have: 2^50, so that sums stay exact everywhere.
-const LARGEST_QUOTA: u64 = 1 << 50;
 
 impl Wanted {
     fn plan(self) -> Result<Plan, Refused> {
@@ -71,27 +52,10 @@ impl Wanted {
         if by_code(&self.code).is_some_and(|p| p.code != self.code) {
             return Err(invalid("code: this is an alias of a shipped plan"));
         }
-        let l = self.limits;
-        if !(1..=300).contains(&l.settle_seconds) {
-            return Err(invalid("settleSeconds: 1 to 300"));
-        }
-        if !(1000..=100_000).contains(&l.thread_burst_milli) {
-            return Err(invalid("threadBurstMilli: 1000 to 100000"));
-        }
-        if l.quota_bytes.is_some_and(|q| q > LARGEST_QUOTA) {
-            return Err(invalid(format!("quotaBytes: at most {LARGEST_QUOTA}; null = unlimited")));
-        }
-        let limits = Limits {
-            threads: l.threads,
-            thread_burst_milli: l.thread_burst_milli,
-            qps: l.qps,
-            rate_total: l.rate_total,
-            quota_bytes: l.quota_bytes,
-            max_lines: l.max_lines,
-            max_sessions: l.max_sessions,
-            spend_day: l.spend_day,
-            settle_s: l.settle_seconds,
-        };
+        self.limits.has(&SAID)?;
+        self.limits.check()?;
+        let mut limits = unsaid();
+        self.limits.apply(&mut limits);
         Ok(Plan { code: self.code, ver: 0, limits, base: self.base, per_gb: self.per_gb })
     }
 }

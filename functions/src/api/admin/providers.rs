@@ -13,6 +13,7 @@ use tollgate_domain::money::Money;
 use tollgate_domain::provider::{BillingGrain, DueRule, Provider, ProviderType};
 use tollgate_domain::proxy::{ProxyClass, UpstreamKind};
 use tollgate_domain::refusal::{Code, Refusal};
+use tollgate_domain::upstream::Scheme;
 
 use crate::api::body::{Body, Named, identifier, invalid, words};
 use crate::api::envelope::Refused;
@@ -47,6 +48,10 @@ struct Wanted {
     zone: String,
     gateway_host: String,
     gateway_port: u16,
+    /// `http` (default), `https` or `socks5`.
+    protocol: Option<Scheme>,
+    /// User name at the gateway with `{user} {session} {country} {life} {ip}`; none = the kind's own.
+    user_template: Option<String>,
     price: Money,
     billing_grain: BillingGrain,
     due_rule: Option<DueRule>,
@@ -73,6 +78,13 @@ impl Wanted {
         if self.gateway_port == 0 {
             return Err(invalid("gatewayPort: 1 to 65535"));
         }
+        if self.protocol == Some(Scheme::Direct) {
+            return Err(invalid("protocol: http, https or socks5"));
+        }
+        let template = self.user_template.as_deref();
+        if template.is_some_and(|t| t.is_empty() || t.len() > LONGEST_WORD || !printable(t) || t.contains(':')) {
+            return Err(invalid(format!("userTemplate: 1 to {LONGEST_WORD} printable characters, no colon")));
+        }
         let idle_ttl_s = self.idle_ttl_seconds.unwrap_or(3600);
         if !(60..=LONGEST_IDLE_S).contains(&idle_ttl_s) {
             return Err(invalid(format!("idleTtlSeconds: 60 to {LONGEST_IDLE_S}")));
@@ -91,6 +103,8 @@ impl Wanted {
             zone: self.zone.clone(),
             gateway_host: self.gateway_host.clone(),
             gateway_port: self.gateway_port,
+            protocol: self.protocol.unwrap_or_default(),
+            user_template: self.user_template.clone(),
             price: self.price,
             billing_grain: self.billing_grain,
             due_rule: self.due_rule.unwrap_or(DueRule::Strict),

@@ -9,7 +9,7 @@ use futures_util::future::BoxFuture;
 use secrecy::ExposeSecret;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tollgate_domain::customer::Customer;
+use tollgate_domain::customer::{AuthMode, Customer};
 use tollgate_domain::id::{CustomerId, UserName};
 use tollgate_domain::refusal::Refusal;
 use tollgate_domain::time::Timestamp;
@@ -20,6 +20,7 @@ use crate::api::idempotent::{Done, Key};
 use crate::api::principal::{Admin, Operator, Viewer};
 use crate::api::views;
 use crate::customers::{self, End, NewCustomer};
+use crate::lockout;
 use crate::outcome::store;
 use crate::platform::Platform;
 use crate::random::ulid;
@@ -56,7 +57,8 @@ pub(super) async fn list(
         return Err(invalid(format!("limit: 1 to {LARGEST_PAGE}")));
     }
     let found = platform.store.customers(page.after.as_ref(), limit).await.map_err(store)?;
-    let next = found.last().filter(|_| found.len() == limit).map(|c| &c.id);
+    let next = found.last().filter(|_| found.len() == limit).map(|c| c.id.clone());
+    let found = lockout::take_in_all(&platform, found).await?;
     let shown = found.iter().map(|c| views::customer(c, admin.by.at)).collect::<Vec<_>>();
     Ok(Json(json!({ "users": shown, "next": next })))
 }
@@ -67,7 +69,7 @@ pub(super) async fn show(
     State(platform): State<Arc<Platform>>,
     Named(id): Named<CustomerId>,
 ) -> Result<Json<Value>, Refused> {
-    let customer = customers::find(&platform, &id, true).await?;
+    let customer = lockout::take_in(&platform, customers::find(&platform, &id, true).await?).await?;
     Ok(Json(views::customer(&customer, admin.by.at)))
 }
 
@@ -81,6 +83,7 @@ struct Wanted {
     default_country: Option<String>,
     allow_fallback: Option<bool>,
     max_hops: Option<u8>,
+    auth: Option<AuthMode>,
     expires_at: Option<String>,
 }
 
@@ -103,6 +106,7 @@ impl Wanted {
             default_country: self.default_country.as_deref().map(body::country).transpose()?,
             allow_fallback: self.allow_fallback.unwrap_or(true),
             max_hops,
+            auth: self.auth.unwrap_or_default(),
             expires_at: self.expires_at.as_deref().map(instant).transpose()?,
         })
     }
@@ -186,18 +190,6 @@ pub(super) async fn unban(
     key.once(&platform, &admin.by, &body, shown(&admin, customers::unban(&platform, &admin.by, &id))).await
 }
 
-/// `POST /admin/users/{id}/kick`
-pub(super) async fn kick(
-    admin: Admin<Operator>,
-    State(platform): State<Arc<Platform>>,
-    Named(id): Named<CustomerId>,
-    key: Key,
-    body: Body,
-) -> Result<Done, Refused> {
-    let Empty {} = body.json()?;
-    key.once(&platform, &admin.by, &body, shown(&admin, customers::kick(&platform, &admin.by, &id))).await
-}
-
 /// `POST /admin/users/{id}/unlock`
 pub(super) async fn unlock(
     admin: Admin<Operator>,
@@ -260,7 +252,26 @@ pub(super) async fn plan(
     key.once(&platform, &admin.by, &body, shown(&admin, work)).await
 }
 
-fn shown<'a>(
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WantedAuth {
+    mode: AuthMode,
+}
+
+/// `POST /admin/users/{id}/auth`
+pub(super) async fn auth(
+    admin: Admin<Operator>,
+    State(platform): State<Arc<Platform>>,
+    Named(id): Named<CustomerId>,
+    key: Key,
+    body: Body,
+) -> Result<Done, Refused> {
+    let WantedAuth { mode } = body.json()?;
+    key.once(&platform, &admin.by, &body, shown(&admin, customers::set_auth(&platform, &admin.by, &id, mode))).await
+}
+
+/// The customer that `work` leaves, as an answer.
+pub(super) fn shown<'a>(
     admin: &'a Admin<Operator>,
     work: impl Future<Output = Result<Customer, Refusal>> + Send + 'a,
 ) -> BoxFuture<'a, Result<Done, Refusal>> {

@@ -16,6 +16,7 @@ use crate::api::envelope::Refused;
 use crate::api::principal::{Caller, ReadAccount};
 use crate::api::views;
 use crate::customers::used_up;
+use crate::lockout;
 use crate::outcome::store;
 use crate::platform::Platform;
 
@@ -24,13 +25,15 @@ pub(super) async fn me(
     caller: Caller<ReadAccount>,
     State(platform): State<Arc<Platform>>,
 ) -> Result<Json<Value>, Refused> {
-    let id = &caller.customer.id;
+    let customer = lockout::take_in(&platform, caller.customer).await?;
     let (lines, buckets) =
-        futures_util::future::try_join(platform.store.lines(id), platform.store.allowances(id)).await.map_err(store)?;
-    let mut me = views::account(&caller.customer, caller.by.at);
+        futures_util::future::try_join(platform.store.lines(&customer.id), platform.store.allowances(&customer.id))
+            .await
+            .map_err(store)?;
+    let mut me = views::account(&customer, caller.by.at);
     me["openLines"] = lines.iter().filter(|l| l.state == LineState::Open).count().into();
-    let active = caller.customer.standing(caller.by.at) == Standing::Active;
-    if active && used_up(&caller.customer, &buckets, caller.by.at) {
+    let active = customer.standing(caller.by.at) == Standing::Active;
+    if active && used_up(&customer, &buckets, caller.by.at) {
         me["status"] = "limited".into();
     }
     me["endpoint"] = platform.edge_endpoint.as_str().into();

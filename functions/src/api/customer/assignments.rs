@@ -22,6 +22,8 @@ use crate::api::views;
 use crate::assign::assign;
 use crate::close_line::close_line;
 use crate::credentials::proxy_urls;
+use crate::customers;
+use crate::lockout;
 use crate::outcome::store;
 use crate::platform::Platform;
 use crate::trail::NOTHING;
@@ -75,8 +77,14 @@ pub(super) async fn open(
         class: wanted.class.as_deref().map(body::class).transpose()?,
         hold: wanted.hold()?,
         correlation_id: caller.by.correlation_id.clone(),
+        lost: None,
     };
     let work = Box::pin(async {
+        // The story looks at the rest; a strike's lock is not in the row that it reads.
+        let customer = lockout::take_in(&platform, caller.customer.clone()).await?;
+        if let Some(refusal) = customers::blocked(&customer, caller.by.at).filter(|r| r.code == Code::LockedOut) {
+            return Err(refusal);
+        }
         match Box::pin(assign(&platform, request)).await {
             AssignReply::Refused { refusal } => Err(refusal.into_refusal()),
             AssignReply::Bound { assignment } => {

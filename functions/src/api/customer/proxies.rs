@@ -17,6 +17,7 @@ use crate::api::envelope::{ERROR_CODE, Refused};
 use crate::api::principal::ListCaller;
 use crate::credentials::{ProxyUrl, proxy_urls};
 use crate::customers;
+use crate::lockout;
 use crate::outcome::store;
 use crate::platform::Platform;
 
@@ -44,18 +45,19 @@ pub(super) async fn list(
     State(platform): State<Arc<Platform>>,
 ) -> Result<Response, Refused> {
     let format = format(asked.format.as_deref(), &headers)?;
-    if let Some(refusal) = customers::blocked(&caller.customer, caller.now) {
+    let customer = lockout::take_in(&platform, caller.customer).await?;
+    if let Some(refusal) = customers::blocked(&customer, caller.now) {
         return Ok(empty(refusal.code));
     }
-    let id = &caller.customer.id;
+    let id = &customer.id;
     let (lines, buckets) =
         futures_util::future::try_join(platform.store.lines(id), platform.store.allowances(id)).await.map_err(store)?;
-    if customers::used_up(&caller.customer, &buckets, caller.now) {
+    if customers::used_up(&customer, &buckets, caller.now) {
         return Ok(empty(Code::QuotaExhausted));
     }
     let open = lines.into_iter().filter(|l| l.state == LineState::Open && l.alias.is_none());
     let open = open.map(|l| (l.key.label, l.country)).collect::<Vec<_>>();
-    let urls = proxy_urls(&platform, &caller.customer.id, &open).await?;
+    let urls = proxy_urls(&platform, &customer.id, &open).await?;
     Ok(match format {
         Format::Text => plain("text/plain; charset=utf-8", urls.iter().map(|u| u.url() + "\n").collect()),
         Format::Csv => plain("text/csv; charset=utf-8", csv(&urls)),

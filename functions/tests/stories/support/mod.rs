@@ -10,7 +10,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use tollgate_domain::assignment::{AssignReply, AssignRequest, Assignment, RefusalWire};
 use tollgate_domain::country::Country;
-use tollgate_domain::customer::{Credential, Customer};
+use tollgate_domain::customer::{AuthMode, Credential, Customer};
 use tollgate_domain::id::{CustomerId, LineKey, ProviderId};
 use tollgate_domain::line::Hold;
 use tollgate_domain::money::Money;
@@ -51,6 +51,8 @@ pub fn quick() -> Bounds {
         pending_wait: Duration::from_millis(300),
         no_stock_memory: Duration::from_secs(60),
         provider_call: Duration::from_millis(800),
+        live_wait: Duration::from_millis(300),
+        private_sources: false,
     }
 }
 
@@ -127,6 +129,8 @@ impl Rig {
             zone: "isp_sandbox".to_owned(),
             gateway_host: "127.0.0.1".to_owned(),
             gateway_port: self.sandbox.gateway_addr().port(),
+            protocol: tollgate_domain::upstream::Scheme::Http,
+            user_template: None,
             price: Money::usd_micros(PRICE),
             billing_grain: BillingGrain::Month,
             due_rule: DueRule::Strict,
@@ -156,6 +160,7 @@ impl Rig {
             default_country: None,
             allow_fallback: true,
             max_hops: 7,
+            auth: AuthMode::Either,
             ban: None,
             locked_until: None,
             expires_at: None,
@@ -249,6 +254,7 @@ pub fn request(line: &str, country: &str) -> AssignRequest {
         class: None,
         hold: Hold::Closed,
         correlation_id: "test".to_owned(),
+        lost: None,
     }
 }
 
