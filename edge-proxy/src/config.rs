@@ -1,16 +1,31 @@
-//! Settings of an edge, and how the environment spells them.
+//! Settings of an edge: what they are, and how a file and the environment spell them.
+//!
+//! `keys` is the one table of keys; `sources` the file and the environment; `read` makes
+//! [`Settings`] of them; `live` is what SIGHUP may change.
 
-use std::fmt::Display;
-use std::net::SocketAddr;
+mod keys;
+mod live;
+mod read;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
-use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use tollgate_domain::id::EdgeId;
 use tollgate_domain::{line, target};
+
+pub use self::keys::{FILE_VARIABLE, KEYS, Key, table};
+pub use self::live::{Live, LiveConfig, LiveReader};
+pub use self::read::Effective;
+pub use self::sources::{Origin, Sources};
+use crate::upstreams::PortsConfig;
 
 /// Settings of one edge process.
 #[derive(Clone, Debug)]
@@ -61,9 +76,84 @@ pub struct EdgeConfig {
     pub usage_slots: usize,
     /// What targets are refused beyond special addresses.
     pub policy: target::Policy,
+    /// Time for what precedes a request: a PROXY header, a TLS handshake, a SOCKS handshake.
+    pub handshake_timeout: Duration,
+    /// Idle time after which TCP asks the other side for a sign of life; 0 = never. Below the
+    /// 350 s after which AWS forgets a flow.
+    pub tcp_keepalive: Duration,
+    /// Our name in `Via`; none = requests do not tell of this hop, and loops are not seen there.
+    pub via: Option<String>,
+    /// Of the totals of customer, source address and port, only the first that is set holds, as in
+    /// GoProxy; else all of them.
+    pub goproxy_first_wins: bool,
+    /// Certificate and key for clients that speak TLS; none = TLS is refused.
+    pub tls: Option<TlsFiles>,
+    /// Addresses and names under which others reach this edge: a target that is one of them, at a
+    /// port it listens on, is a loop.
+    pub own_hosts: Vec<String>,
+    /// Special address ranges that targets may be in where the edge dials them itself. Empty in
+    /// production.
+    pub target_allow: Vec<IpNet>,
     /// Special address ranges that gateways may be dialled in all the same (loopback in a local
     /// run). Empty on AWS.
     pub dial_allow: Vec<IpNet>,
+    /// Connections of one source address that have not authenticated, at a time; 0 = unlimited.
+    pub max_unauthenticated_per_source: usize,
+    /// How long an edge that is cut off from the store goes on serving customers it knows.
+    pub staleness: Duration,
+    /// Sources whose connections begin with a PROXY header.
+    pub proxy_trusted: Vec<IpNet>,
+    /// Upstreams from a file, each with a port of its own.
+    pub ports: Option<PortsConfig>,
+    /// More roots for upstreams that speak TLS, PEM.
+    pub upstream_ca_file: Option<PathBuf>,
+    /// UDP associations.
+    pub udp: Udp,
+    /// One record per connection.
+    pub access_log: AccessLogConfig,
+    /// Where a new process asks for the listening sockets; see [`Self::takeover_socket`].
+    pub takeover_socket: Option<PathBuf>,
+}
+
+/// The files of a TLS identity, PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// The certificate and its chain, leaf first.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+/// UDP associations.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Udp {
+    /// The address they listen on; none = the one the client reached.
+    pub bind: Option<IpAddr>,
+    /// The address that clients are told to send to; none = the one they listen on.
+    pub advertise: Option<IpAddr>,
+    /// Without a datagram for this long an association ends.
+    pub idle: Duration,
+}
+
+/// Where access records go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AccessLogConfig {
+    /// The file; none = standard error.
+    pub path: Option<PathBuf>,
+    /// Size at which it is rotated, in bytes; 0 = never.
+    pub max_bytes: u64,
+    /// Age at which it is rotated; zero = never.
+    pub max_age: Duration,
+    /// Rotated files that are kept.
+    pub keep: usize,
+    /// Source addresses in full, not only their /24 or /48.
+    pub full_source: bool,
+}
+
+impl Default for AccessLogConfig {
+    fn default() -> Self {
+        Self { path: None, max_bytes: 256 << 20, max_age: Duration::from_secs(86_400), keep: 14, full_source: false }
+    }
 }
 
 impl EdgeConfig {
@@ -95,18 +185,41 @@ impl EdgeConfig {
             lease_slots: 4096,
             usage_slots: 16_384,
             policy: target::Policy::default(),
+            handshake_timeout: s(10),
+            tcp_keepalive: s(240),
+            via: None,
+            goproxy_first_wins: false,
+            tls: None,
+            own_hosts: Vec::new(),
+            target_allow: Vec::new(),
             dial_allow: Vec::new(),
+            max_unauthenticated_per_source: 1024,
+            staleness: s(900),
+            proxy_trusted: Vec::new(),
+            ports: None,
+            upstream_ca_file: None,
+            udp: Udp { bind: None, advertise: None, idle: s(60) },
+            access_log: AccessLogConfig::default(),
+            takeover_socket: None,
         }
+    }
+
+    /// The socket over which a new process receives the listening sockets.
+    #[must_use]
+    pub fn takeover_socket(&self) -> PathBuf {
+        self.takeover_socket.clone().unwrap_or_else(|| self.data_dir.join("takeover.sock"))
     }
 }
 
-/// All that the environment says.
+/// All that the file and the environment say.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The edge itself.
     pub edge: EdgeConfig,
-    /// Where customers connect.
-    pub gateway: SocketAddr,
+    /// Where customers connect; at least one address.
+    pub listen: Vec<SocketAddr>,
+    /// Where customers connect and only TLS is spoken.
+    pub tls_listen: Vec<SocketAddr>,
     /// Where `/healthz`, `/readyz` and `/metrics` are; on loopback.
     pub admin: SocketAddr,
     /// How long a shutdown waits for tunnels.
@@ -119,145 +232,96 @@ pub struct Settings {
     pub pepper_secret: String,
     /// Start of the names of the gateways' secrets: `<prefix><provider>/gateway`.
     pub secret_prefix: String,
+    /// Every key as it holds, in the order of [`KEYS`].
+    pub effective: Vec<Effective>,
 }
 
 /// A setting that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {why}")]
-pub struct ConfigError {
-    /// The variable.
-    pub key: &'static str,
+#[error("{place}: {why}")]
+pub struct Problem {
+    /// The key, if it is one.
+    pub key: Option<&'static str>,
+    /// Where it was said, in the words of whoever said it: a variable, or a file and a key.
+    pub place: String,
     /// What is wrong with it.
     pub why: String,
 }
 
+impl Problem {
+    fn new(place: impl fmt::Display, why: String) -> Self {
+        Self { key: None, place: place.to_string(), why }
+    }
+
+    fn unknown(place: &str, near: Option<Cow<'_, str>>) -> Self {
+        let hint = near.map_or(String::new(), |n| format!("; did you mean {n}?"));
+        Self::new(place, format!("is no known setting{hint}"))
+    }
+}
+
+/// All that is wrong with the settings, one a line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<_> = self.0.iter().map(Problem::to_string).collect();
+        f.write_str(&lines.join("\n"))
+    }
+}
+
+impl std::error::Error for Problems {}
+
 impl Settings {
-    /// Reads the settings through `get` (an environment, or a map in tests).
-    ///
-    /// | key | meaning | default |
-    /// |---|---|---|
-    /// | `TOLLGATE_EDGE_ID` | which edge this is, `[a-z0-9_]{1,32}` | required |
-    /// | `TOLLGATE_EDGE_DATA_DIR` | folder of the journal | `/var/lib/tollgate-edge` |
-    /// | `TOLLGATE_EDGE_LISTEN` | where customers connect | `0.0.0.0:3128` |
-    /// | `TOLLGATE_EDGE_ADMIN` | health and metrics, on loopback | `127.0.0.1:9128` |
-    /// | `TOLLGATE_EDGE_WORKERS` | relay threads, 1–256 | one per processor |
-    /// | `TOLLGATE_EDGE_MAX_CONNECTIONS` | connections at a time | 20000 |
-    /// | `TOLLGATE_EDGE_DRAIN_S` | seconds a shutdown waits for tunnels | 60 |
-    /// | `TOLLGATE_EDGE_IDLE_S` | seconds without a byte that end a tunnel | 300 |
-    /// | `TOLLGATE_EDGE_CONNECT_S` | seconds to reach a gateway | 10 |
-    /// | `TOLLGATE_EDGE_HEADER_S` | seconds for a request head | 10 |
-    /// | `TOLLGATE_EDGE_LINGER_S` | seconds after a line's last tunnel before it is quiet | 30 |
-    /// | `TOLLGATE_EDGE_DIAL_ALLOW` | special ranges that gateways may be in, comma-separated | none |
-    /// | `TOLLGATE_TABLE_PREFIX` | start of the tables' names | empty |
-    /// | `TOLLGATE_ASSIGN_FUNCTION` | function that assigns | required |
-    /// | `TOLLGATE_PEPPER_SECRET` | secret that holds the pepper | required |
-    /// | `TOLLGATE_SECRET_PREFIX` | start of the gateways' secrets | empty |
-    ///
-    /// Region, credentials and endpoints are the AWS SDK's own variables.
-    ///
-    /// # Errors
-    /// [`ConfigError`] with the variable.
-    pub fn from_env(get: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigError> {
-        let env = Env(get);
-        let data_dir: PathBuf = env.or("TOLLGATE_EDGE_DATA_DIR", "/var/lib/tollgate-edge".into())?;
-        let mut edge = EdgeConfig::new(env.required("TOLLGATE_EDGE_ID")?, data_dir);
-        edge.workers = env.within("TOLLGATE_EDGE_WORKERS", edge.workers, 1..=256)?;
-        edge.max_connections = env.within("TOLLGATE_EDGE_MAX_CONNECTIONS", edge.max_connections, 1..=1_000_000)?;
-        edge.idle_timeout = env.seconds("TOLLGATE_EDGE_IDLE_S", edge.idle_timeout)?;
-        edge.connect_timeout = env.seconds("TOLLGATE_EDGE_CONNECT_S", edge.connect_timeout)?;
-        edge.header_timeout = env.seconds("TOLLGATE_EDGE_HEADER_S", edge.header_timeout)?;
-        edge.linger = env.seconds("TOLLGATE_EDGE_LINGER_S", edge.linger)?;
-        let ranges: String = env.or("TOLLGATE_EDGE_DIAL_ALLOW", String::new())?;
-        for range in ranges.split(',').map(str::trim).filter(|r| !r.is_empty()) {
-            edge.dial_allow.push(parse("TOLLGATE_EDGE_DIAL_ALLOW", range)?);
-        }
-        let settings = Self {
-            edge,
-            gateway: env.or("TOLLGATE_EDGE_LISTEN", SocketAddr::from(([0, 0, 0, 0], 3128)))?,
-            admin: env.or("TOLLGATE_EDGE_ADMIN", SocketAddr::from(([127, 0, 0, 1], 9128)))?,
-            drain: env.seconds("TOLLGATE_EDGE_DRAIN_S", Duration::from_secs(60))?,
-            table_prefix: env.or("TOLLGATE_TABLE_PREFIX", String::new())?,
-            assign_function: env.required("TOLLGATE_ASSIGN_FUNCTION")?,
-            pepper_secret: env.required("TOLLGATE_PEPPER_SECRET")?,
-            secret_prefix: env.or("TOLLGATE_SECRET_PREFIX", String::new())?,
-        };
-        if !settings.admin.ip().is_loopback() {
-            return Err(ConfigError { key: "TOLLGATE_EDGE_ADMIN", why: "must be an address on loopback".to_owned() });
-        }
-        Ok(settings)
-    }
-}
-
-struct Env<G>(G);
-
-fn parse<T: FromStr<Err: Display>>(key: &'static str, text: &str) -> Result<T, ConfigError> {
-    text.parse().map_err(|e| ConfigError { key, why: format!("{text:?} cannot be read: {e}") })
-}
-
-impl<G: Fn(&str) -> Option<String>> Env<G> {
-    fn or<T: FromStr<Err: Display>>(&self, key: &'static str, default: T) -> Result<T, ConfigError> {
-        match (self.0)(key) {
-            Some(text) => parse(key, &text),
-            None => Ok(default),
-        }
+    /// What SIGHUP applies of these.
+    #[must_use]
+    pub fn reloadable(&self) -> LiveConfig {
+        LiveConfig::from(&self.edge)
     }
 
-    fn required<T: FromStr<Err: Display>>(&self, key: &'static str) -> Result<T, ConfigError> {
-        let text = (self.0)(key).filter(|t| !t.is_empty());
-        parse(key, &text.ok_or_else(|| ConfigError { key, why: "is not set".to_owned() })?)
+    /// Keys that differ from `running` and are read only at the start.
+    #[must_use]
+    pub fn fixed_changes(&self, running: &Self) -> Vec<&'static str> {
+        let fixed = |e: &&Effective| KEYS.iter().any(|k| k.name == e.key && !k.reload);
+        let differs = |e: &&Effective| !running.effective.iter().any(|r| r.key == e.key && r.value == e.value);
+        self.effective.iter().filter(fixed).filter(differs).map(|e| e.key).collect()
     }
 
-    fn within<N>(&self, key: &'static str, default: N, range: RangeInclusive<N>) -> Result<N, ConfigError>
-    where
-        N: FromStr<Err: Display> + PartialOrd + Display,
-    {
-        let n = self.or(key, default)?;
-        if range.contains(&n) {
-            return Ok(n);
-        }
-        Err(ConfigError { key, why: format!("{n} is not within {}–{}", range.start(), range.end()) })
-    }
-
-    fn seconds(&self, key: &'static str, default: Duration) -> Result<Duration, ConfigError> {
-        self.within(key, default.as_secs(), 0..=86_400).map(Duration::from_secs)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(pairs: &[(&str, &str)]) -> Result<Settings, ConfigError> {
-        let required = [
-            ("TOLLGATE_EDGE_ID", "edge1"),
-            ("TOLLGATE_ASSIGN_FUNCTION", "assign"),
-            ("TOLLGATE_PEPPER_SECRET", "pepper"),
+    /// Files that the settings name and that cannot be opened.
+    #[must_use]
+    pub fn unreadable_files(&self) -> Vec<Problem> {
+        let tls = self.edge.tls.as_ref();
+        let named = [
+            ("tls.certificate", tls.map(|t| &t.certificate)),
+            ("tls.key", tls.map(|t| &t.key)),
+            ("ports.file", self.edge.ports.as_ref().map(|p| &p.file)),
+            ("upstream.ca_file", self.edge.upstream_ca_file.as_ref()),
         ];
-        let all: Vec<_> = pairs.iter().copied().chain(required).collect();
-        Settings::from_env(|key| all.iter().find(|(k, _)| *k == key).map(|(_, v)| (*v).to_owned()))
+        let open = |(key, path): (&'static str, Option<&PathBuf>)| {
+            let e = std::fs::File::open(path?).err()?;
+            let why = format!("{} cannot be read: {e}", path?.display());
+            Some(Problem { key: Some(key), place: key.to_owned(), why })
+        };
+        named.into_iter().filter_map(open).collect()
     }
 
-    #[test]
-    fn the_defaults_need_three_settings_only() {
-        let s = read(&[]).unwrap();
-        assert_eq!(s.gateway.to_string(), "0.0.0.0:3128");
-        assert_eq!(s.edge.idle_timeout, Duration::from_secs(300));
-        assert_eq!(Settings::from_env(|_| None).unwrap_err().to_string(), "TOLLGATE_EDGE_ID: is not set");
-    }
-
-    #[test]
-    fn each_setting_is_read_or_refused_with_its_name() {
-        let s = read(&[("TOLLGATE_EDGE_WORKERS", "3"), ("TOLLGATE_EDGE_DIAL_ALLOW", "127.0.0.0/8, ::1/128")]).unwrap();
-        assert_eq!((s.edge.workers, s.edge.dial_allow.len()), (3, 2));
-        for (key, bad) in [
-            ("TOLLGATE_EDGE_WORKERS", "0"),
-            ("TOLLGATE_EDGE_LISTEN", "nowhere"),
-            ("TOLLGATE_EDGE_ADMIN", "0.0.0.0:9128"),
-            ("TOLLGATE_EDGE_DIAL_ALLOW", "10.0.0.0/40"),
-            ("TOLLGATE_EDGE_IDLE_S", "-1"),
-            ("TOLLGATE_EDGE_ID", "Edge One"),
-        ] {
-            assert_eq!(read(&[(key, bad)]).unwrap_err().key, key, "{bad}");
+    /// The settings as a file that means the same, each with who said so. Secrets are not in
+    /// settings; their names are.
+    #[must_use]
+    pub fn show(&self) -> String {
+        let mut out = String::new();
+        for Effective { key, value, origin } in &self.effective {
+            let origin = match origin {
+                Origin::Default => "default".to_owned(),
+                Origin::File(path) => path.display().to_string(),
+                Origin::Variable(variable) => variable.clone(),
+            };
+            let origin = origin.escape_debug();
+            match value {
+                Some(value) => out.push_str(&format!("{key} = {value}  # {origin}\n")),
+                None => out.push_str(&format!("# {key} is not set\n")),
+            }
         }
+        out
     }
 }

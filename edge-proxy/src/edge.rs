@@ -1,5 +1,10 @@
 //! One running edge: started, watched, drained.
 
+mod begin;
+mod ports;
+mod signs;
+mod succession;
+
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -7,24 +12,33 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::Instant;
 use tollgate_domain::id::{CustomerId, EdgeSession};
 use tollgate_domain::refusal::Code;
 use tollgate_store::StoreError;
-use tollgate_store::edge::Heartbeat;
 
 use crate::account::Account;
 use crate::books::Order;
 use crate::config::EdgeConfig;
 use crate::core::Core;
 use crate::deps::EdgeDeps;
-use crate::journal::{self, Journal, JournalError};
+use crate::ingress::entrance::Kind;
+use crate::ingress::tls::TlsError;
+use crate::journal::JournalError;
+use crate::takeover::{ListenerKind, NamedListener};
 use crate::tunnel::CloseReason;
+use crate::upstreams::ReloadError;
 use crate::worker::Crew;
-use crate::{admin, feed, recovery};
+use crate::{admin, elders, feed, strikes, upstreams};
+use begin::begin;
+use signs::{beat, checkpoint};
+pub use succession::ReloadHook;
 
 /// How often a condition of draining is looked at.
 const LOOK: Duration = Duration::from_millis(10);
+/// Time for the access log to write what it holds.
+const LOG_CLOSING: Duration = Duration::from_secs(5);
 /// Time for closing leases and for what is said of lines, once tunnels have ended.
 const CLOSING: Duration = Duration::from_secs(30);
 
@@ -49,9 +63,20 @@ pub enum StartError {
     /// The admin listener is reachable from other machines.
     #[error("the admin listener must be on loopback, not on {0}")]
     AdminAddress(SocketAddr),
+    /// A certificate, key or authority cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The upstream file cannot be read.
+    #[error(transparent)]
+    Upstreams(#[from] ReloadError),
     /// The control thread ended.
     #[error("the control thread ended")]
     Control,
+}
+
+fn refused(what: &str) -> impl FnOnce(std::io::Error) -> StartError {
+    let what = what.to_owned();
+    move |why| StartError::Io { what, why }
 }
 
 /// A drain that could not finish cleanly. What is left is in the journal: the next start of this
@@ -108,6 +133,8 @@ pub struct Edge {
     control: Control,
     gateway: SocketAddr,
     admin: SocketAddr,
+    admin_task: Option<AbortHandle>,
+    on_reload: Vec<ReloadHook>,
 }
 
 /// The thread that talks to the store.
@@ -170,22 +197,50 @@ impl Edge {
         gateway: TcpListener,
         admin: TcpListener,
     ) -> Result<Self, StartError> {
-        let io = |what: &str| {
-            let what = what.to_owned();
-            move |why| StartError::Io { what, why }
-        };
-        let gateway_addr = gateway.local_addr().map_err(io("the gateway listener"))?;
-        let admin_addr = admin.local_addr().map_err(io("the admin listener"))?;
+        let named =
+            |kind, l| NamedListener::new(kind, l).map_err(|why| StartError::Io { what: "a listener".to_owned(), why });
+        let listeners = vec![named(ListenerKind::Gateway, gateway)?, named(ListenerKind::Admin, admin)?];
+        Self::start_on(config, deps, listeners).await
+    }
+
+    /// As [`Self::start`], on any number of sockets; exactly one is the admin's, at least one is
+    /// where customers connect.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is running then.
+    pub async fn start_on(
+        config: EdgeConfig,
+        deps: EdgeDeps,
+        mut listeners: Vec<NamedListener>,
+    ) -> Result<Self, StartError> {
+        let missing = || std::io::Error::from(std::io::ErrorKind::NotFound);
+        let admin = listeners.iter().position(|l| l.name.kind == ListenerKind::Admin).ok_or_else(missing);
+        let admin = listeners.swap_remove(admin.map_err(refused("the admin listener"))?).listener;
+        let gateway = listeners
+            .iter()
+            .min_by_key(|l| l.name.kind)
+            .ok_or_else(missing)
+            .map_err(refused("the gateway listener"))?;
+        let gateway_addr = gateway.name.address;
+        let admin_addr = admin.local_addr().map_err(refused("the admin listener"))?;
         if !admin_addr.ip().is_loopback() {
             return Err(StartError::AdminAddress(admin_addr));
         }
-        std::fs::create_dir_all(&config.data_dir).map_err(io(&config.data_dir.display().to_string()))?;
-        let control = Control::start().map_err(io("a thread"))?;
+        std::fs::create_dir_all(&config.data_dir).map_err(refused(&config.data_dir.display().to_string()))?;
+        let control = Control::start().map_err(refused("a thread"))?;
         let handle = control.handle.clone();
         // On the control thread from the first call: connections of the store's client live there.
-        let core = handle.spawn(begin(config, deps, handle.clone())).await.map_err(|_| StartError::Control)??;
+        let (ports, doors): (Vec<_>, Vec<_>) = listeners.into_iter().partition(|l| l.name.kind == ListenerKind::Port);
+        let begin = begin(config, deps, handle.clone(), ports);
+        let core = handle.spawn(begin).await.map_err(|_| StartError::Control)??;
+        for door in doors {
+            let kind = if door.name.kind == ListenerKind::Tls { Kind::Tls } else { Kind::Gateway };
+            core.listeners.add(door.listener, kind, None).map_err(refused("a listener"))?;
+        }
         let mut edge = Self {
-            crew: Crew::start(&core, gateway).map_err(io("a thread"))?,
+            admin_task: None,
+            on_reload: Vec::new(),
+            crew: Crew::start(&core).map_err(refused("a thread"))?,
             core,
             control,
             gateway: gateway_addr,
@@ -200,17 +255,20 @@ impl Edge {
     }
 
     /// Starts what runs beside the connections.
-    fn watch(&self, admin: TcpListener) -> std::io::Result<()> {
+    fn watch(&mut self, admin: TcpListener) -> std::io::Result<()> {
         let core = &self.core;
         admin.set_nonblocking(true)?;
         let _in_control = self.control.handle.enter();
         let admin = tokio::net::TcpListener::from_std(admin)?;
-        self.control.handle.spawn(admin::serve(Arc::clone(core), admin));
+        self.admin_task = Some(self.control.handle.spawn(admin::serve(Arc::clone(core), admin)).abort_handle());
         self.control.handle.spawn(feed::follow(Arc::clone(core)));
         self.control.handle.spawn(feed::watch_time(Arc::clone(core)));
         self.control.handle.spawn(feed::resync(Arc::clone(core)));
+        self.control.handle.spawn(strikes::follow(Arc::clone(core)));
         self.control.handle.spawn(beat(Arc::clone(core)));
+        self.control.handle.spawn(elders::follow(Arc::clone(core)));
         self.control.handle.spawn(checkpoint(Arc::clone(core)));
+        self.control.handle.spawn(upstreams::follow(Arc::clone(core)));
         Ok(())
     }
 
@@ -282,6 +340,7 @@ impl Edge {
             }
         }
         self.crew.stop();
+        core.access_log.close(LOG_CLOSING);
         self.control.stop();
         tracing::info!(session = %core.session, unsettled = unsettled.len(), "edge drained");
         if !unsettled.is_empty() {
@@ -333,52 +392,5 @@ pub(crate) fn snapshot(core: &Core) -> Snapshot {
         egress,
         refusals: core.metrics.refusals(),
         customers: core.directory.accounts().iter().map(of).collect(),
-    }
-}
-
-/// From settings to a session: earlier lives settled, a new journal made.
-async fn begin(config: EdgeConfig, deps: EdgeDeps, control: tokio::runtime::Handle) -> Result<Arc<Core>, StartError> {
-    // Looked at before the epoch is taken: a foreign journal must change nothing.
-    let earlier = journal::earlier(&config.data_dir, &config.edge)?;
-    let session = deps.store.start_epoch(&config.edge, deps.clock.now()).await?;
-    for remains in earlier {
-        let settled = recovery::settle(&deps.store, &remains, deps.clock.now()).await?;
-        tracing::warn!(
-            session = %remains.session, leases = settled.leases, bytes = settled.bytes, doubt_bytes = settled.doubt,
-            "settled what an earlier life left behind"
-        );
-        remains.delete().map_err(|why| StartError::Io { what: "an earlier journal".to_owned(), why })?;
-    }
-    let slots = (config.workers, config.lease_slots, config.usage_slots);
-    let journal = Journal::create(&config.data_dir, &session, slots, deps.clock.now())?;
-    Ok(Arc::new(Core::new(config, session, deps, journal, control)))
-}
-
-/// Tells the store that the edge lives.
-async fn beat(core: Arc<Core>) {
-    loop {
-        tokio::time::sleep(core.config.heartbeat_interval).await;
-        match core.store.heartbeat(&core.session, core.clock.now()).await {
-            Ok(Heartbeat::Beating) => {}
-            Ok(Heartbeat::Superseded { epoch }) => {
-                tracing::warn!(session = %core.session, epoch, "a later life of this edge has started");
-            }
-            Err(e) => {
-                core.metrics.store_failures.fetch_add(1, Ordering::Relaxed);
-                tracing::warn!(error = %e, "heartbeat failed");
-            }
-        }
-    }
-}
-
-/// Brings the journal to the disk each second, off the control thread.
-async fn checkpoint(core: Arc<Core>) {
-    loop {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        let this = Arc::clone(&core);
-        let done = tokio::task::spawn_blocking(move || this.journal.checkpoint(this.clock.now())).await;
-        if let Ok(Err(e)) = done {
-            tracing::error!(error = %e, "the journal cannot be brought to the disk");
-        }
     }
 }

@@ -1,23 +1,65 @@
-//! The edge as a program: settings from the environment, then one [`Edge`] until SIGTERM.
+//! The edge as a program: settings from a file and the environment, then one [`Edge`] until
+//! SIGTERM, or until a successor has taken over.
 
-use std::net::TcpListener;
+use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use tokio::signal::unix::{SignalKind, signal};
-use tollgate_edge::config::Settings;
-use tollgate_edge::{Edge, aws};
+use clap::Parser;
+use tollgate_edge::config::{Problems, Settings, Sources};
 use tracing_subscriber::EnvFilter;
 
-/// The command line or the environment is wrong (sysexits: EX_USAGE).
+mod listening;
+mod serve;
+
+/// The command line or the configuration is wrong (sysexits: EX_USAGE).
 const BAD_CONFIG: u8 = 64;
 
+/// Tollgate's edge: the proxy that customers connect to.
+///
+/// Settings come from a TOML file and from the environment, which wins; docs/CONFIG.md has every
+/// key. SIGTERM drains and ends, SIGHUP reads the settings again, SIGUSR1 opens the access log
+/// again, SIGUSR2 starts a successor that takes the listening sockets over.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "tollgate-edge", version)]
+struct Args {
+    /// The configuration file; without it, what TOLLGATE_EDGE_CONFIG names, if anything
+    #[arg(long, value_name = "PATH")]
+    config: Option<PathBuf>,
+    /// Print the settings that hold, and who set them, or all that is wrong with them; then end
+    #[arg(long)]
+    check_config: bool,
+    /// Fail unless a running edge hands its listening sockets over (without this: take them over
+    /// if one does, else listen)
+    #[arg(long)]
+    takeover: bool,
+}
+
+impl Args {
+    fn settings(&self) -> Result<Settings, Problems> {
+        Settings::read(&Sources::of_process(self.config.clone()).map_err(|p| Problems(vec![p]))?)
+    }
+}
+
 fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(e) => {
+            let _ = e.print();
+            return if e.use_stderr() { ExitCode::from(BAD_CONFIG) } else { ExitCode::SUCCESS };
+        }
+    };
+    if args.check_config {
+        return check(&args);
+    }
     let filter = EnvFilter::try_from_env("TOLLGATE_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt().json().flatten_event(true).with_env_filter(filter).with_writer(std::io::stderr).init();
-    let settings = match Settings::from_env(|key| std::env::var(key).ok()) {
+    let settings = match args.settings() {
         Ok(settings) => settings,
-        Err(e) => {
-            tracing::error!(error = %e, "bad configuration");
+        Err(problems) => {
+            for problem in problems.0 {
+                tracing::error!(%problem, "bad configuration");
+            }
             return ExitCode::from(BAD_CONFIG);
         }
     };
@@ -25,7 +67,7 @@ fn main() -> ExitCode {
         .enable_all()
         .build()
         .map_err(Into::into)
-        .and_then(|rt| rt.block_on(run(settings)));
+        .and_then(|rt| rt.block_on(serve::run(&args, settings)));
     match served {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -35,17 +77,19 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(settings: Settings) -> Result<(), Box<dyn std::error::Error>> {
-    let bind = |addr| TcpListener::bind(addr).map_err(|e| format!("cannot listen on {addr}: {e}"));
-    let (gateway, admin) = (bind(settings.gateway)?, bind(settings.admin)?);
-    let mut stop = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let deps = aws::deps(&settings).await?;
-    let edge = Edge::start(settings.edge, deps, gateway, admin).await?;
-    tokio::select! {
-        _ = stop.recv() => {}
-        _ = interrupt.recv() => {}
+fn check(args: &Args) -> ExitCode {
+    let checked = args.settings().and_then(|s| match s.unreadable_files() {
+        bad if bad.is_empty() => Ok(s),
+        bad => Err(Problems(bad)),
+    });
+    match checked {
+        Ok(settings) => {
+            let _ = std::io::stdout().write_all(settings.show().as_bytes());
+            ExitCode::SUCCESS
+        }
+        Err(problems) => {
+            let _ = writeln!(std::io::stderr(), "{problems}");
+            ExitCode::from(BAD_CONFIG)
+        }
     }
-    edge.drain(settings.drain).await?;
-    Ok(())
 }

@@ -1,0 +1,40 @@
+//! Signs of life: the heartbeat in the store, the journal on the disk.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tollgate_store::edge::Heartbeat;
+
+use crate::core::Core;
+
+/// Tells the store that the edge lives.
+pub(super) async fn beat(core: Arc<Core>) {
+    loop {
+        tokio::time::sleep(core.config.heartbeat_interval).await;
+        match core.store.heartbeat(&core.session, core.clock.now()).await {
+            Ok(Heartbeat::Beating) => {}
+            // Its successor knows of it.
+            Ok(Heartbeat::Leaving { .. }) => {}
+            Ok(Heartbeat::Superseded { epoch }) => {
+                tracing::warn!(session = %core.session, epoch, "a later life of this edge has started");
+            }
+            Err(e) => {
+                core.metrics.store_failures.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(error = %e, "heartbeat failed");
+            }
+        }
+    }
+}
+
+/// Brings the journal to the disk each second, off the control thread.
+pub(super) async fn checkpoint(core: Arc<Core>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let this = Arc::clone(&core);
+        let done = tokio::task::spawn_blocking(move || this.journal.checkpoint(this.clock.now())).await;
+        if let Ok(Err(e)) = done {
+            tracing::error!(error = %e, "the journal cannot be brought to the disk");
+        }
+    }
+}
