@@ -1,7 +1,8 @@
 //! An active customer on this edge: its profile, its logins, its lines, its tunnels, its ledger.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use tollgate_domain::time::Timestamp;
 use crate::books::Order;
 use crate::journal::{Counters, Journal};
 use crate::ledger::{Lease, Ledger};
+use crate::limits::Rates;
 use crate::line::LineUse;
 use crate::tunnel::{CloseReason, Tunnel};
 
@@ -24,11 +26,19 @@ const GONE: u32 = 1 << 31;
 pub(crate) struct Account {
     pub id: CustomerId,
     pub ledger: Ledger,
+    pub rates: Arc<Rates>,
     pub orders: mpsc::UnboundedSender<Order>,
     profile: RwLock<Arc<Customer>>,
+    /// End of the lock-out that the strike clock set, in milliseconds since 1970; 0 = none.
+    struck_until_ms: AtomicU64,
+    /// Whether the strike clock ran when the store last said so.
+    clock_runs: AtomicBool,
+    /// Tunnels that the store last heard of.
+    told: AtomicU32,
     live: AtomicU32,
     /// Tunnels this edge may carry; `u32::MAX` = unlimited.
     threads: AtomicU32,
+    refused: AtomicU32,
     tunnels: Mutex<HashMap<u64, Arc<Tunnel>>>,
     lines: Mutex<HashMap<LineLabel, Arc<LineUse>>>,
     usages: Mutex<HashMap<UsageId, UsageSlot>>,
@@ -37,6 +47,22 @@ pub(crate) struct Account {
     past: Mutex<Counters>,
     began: Instant,
     seen_ms: AtomicU64,
+}
+
+/// What this edge may carry of a customer's capacity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Share {
+    /// Tunnels; `u32::MAX` = unlimited.
+    pub threads: u32,
+    /// New connections and requests a second; 0 = unlimited.
+    pub qps: u32,
+    /// Bytes a second; 0 = unlimited.
+    pub rate: u64,
+}
+
+impl Share {
+    /// No limit in any figure.
+    pub const UNLIMITED: Self = Self { threads: u32::MAX, qps: 0, rate: 0 };
 }
 
 /// What one journal counter stands for.
@@ -79,14 +105,19 @@ fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Account {
-    pub fn new(profile: Customer, threads: u32, orders: mpsc::UnboundedSender<Order>) -> Self {
-        Self {
+    pub fn new(profile: Customer, share: Share, orders: mpsc::UnboundedSender<Order>) -> Self {
+        let account = Self {
             id: profile.id.clone(),
             ledger: Ledger::default(),
+            rates: Arc::default(),
             orders,
             profile: RwLock::new(Arc::new(profile)),
+            struck_until_ms: AtomicU64::new(0),
+            clock_runs: AtomicBool::new(false),
+            told: AtomicU32::new(0),
             live: AtomicU32::new(0),
-            threads: AtomicU32::new(threads),
+            threads: AtomicU32::new(0),
+            refused: AtomicU32::new(0),
             tunnels: Mutex::default(),
             lines: Mutex::default(),
             usages: Mutex::default(),
@@ -94,7 +125,9 @@ impl Account {
             past: Mutex::default(),
             began: Instant::now(),
             seen_ms: AtomicU64::new(0),
-        }
+        };
+        account.set_share(share);
+        account
     }
 
     pub fn profile(&self) -> Arc<Customer> {
@@ -109,8 +142,60 @@ impl Account {
         }
     }
 
-    pub fn set_threads(&self, threads: u32) {
-        self.threads.store(threads, Ordering::Release);
+    /// What this edge may carry from now on, by the profile's limits.
+    pub fn set_share(&self, share: Share) {
+        self.threads.store(share.threads, Ordering::Release);
+        self.rates.set(&self.profile().limits, share.qps, share.rate);
+    }
+
+    /// Refusals for want of threads since the last call: they feed the strike clock.
+    pub fn take_refused(&self) -> u32 {
+        self.refused.swap(0, Ordering::Relaxed)
+    }
+
+    /// Puts refusals back that could not be told.
+    pub fn untold_refused(&self, refused: u32) {
+        self.refused.fetch_add(refused, Ordering::Relaxed);
+    }
+
+    /// Whether the store has something to hear, or to say, of this customer.
+    pub fn to_tell(&self, now: Timestamp) -> bool {
+        let load = |n: &AtomicU32| n.load(Ordering::Relaxed) > 0;
+        self.live() > 0
+            || load(&self.told)
+            || load(&self.refused)
+            || self.clock_runs.load(Ordering::Relaxed)
+            || now < self.struck_until()
+    }
+
+    /// Notes what the store heard, and whether the strike clock runs.
+    pub fn told(&self, in_use: u32, clock_runs: bool) {
+        self.note_told(in_use);
+        self.clock_runs.store(clock_runs, Ordering::Relaxed);
+    }
+
+    /// Notes what the store heard.
+    pub fn note_told(&self, in_use: u32) {
+        self.told.store(in_use, Ordering::Relaxed);
+    }
+
+    fn struck_until(&self) -> Timestamp {
+        Timestamp::from_millis(self.struck_until_ms.load(Ordering::Acquire))
+    }
+
+    /// Takes in the lock-out of the strike clock, as the share says it; none = there is none.
+    pub fn set_struck(&self, until: Option<Timestamp>) {
+        self.struck_until_ms.store(until.map_or(0, Timestamp::as_millis), Ordering::Release);
+    }
+
+    /// What the customer may do at `now`, by its row and by the strike clock.
+    fn standing(&self, now: Timestamp) -> Standing {
+        let struck = self.struck_until();
+        match self.profile().standing(now) {
+            Standing::Active if now < struck => Standing::Locked { until: struck },
+            Standing::Locked { until } => Standing::Locked { until: until.max(struck) },
+            other => other,
+        }
     }
 
     /// Tunnels and requests under way.
@@ -148,6 +233,7 @@ impl Account {
             }
             Err(n) if n & GONE != 0 => Ok(None),
             Err(n) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
                 let detail = format!("{n} connections are open, at most {limit} may be");
                 Err(Refusal::new(Code::ThreadsExceeded, detail))
             }
@@ -156,7 +242,7 @@ impl Account {
 
     /// Refuses who may not pass at `now`.
     pub fn check_standing(&self, now: Timestamp) -> Result<(), Refusal> {
-        match self.profile().standing(now) {
+        match self.standing(now) {
             Standing::Active => Ok(()),
             Standing::Locked { until } => {
                 let left = u32::try_from(until.since(now).as_secs() + 1).unwrap_or(u32::MAX);
@@ -176,6 +262,16 @@ impl Account {
         lock(&self.tunnels).remove(&id);
     }
 
+    /// Where its tunnels come from, each address once.
+    pub fn tunnel_sources(&self) -> BTreeSet<IpAddr> {
+        lock(&self.tunnels).values().map(|t| t.source).collect()
+    }
+
+    /// The tunnels under way.
+    pub fn tunnels(&self) -> Vec<Arc<Tunnel>> {
+        lock(&self.tunnels).values().cloned().collect()
+    }
+
     /// Ends every tunnel for which `why` has a reason.
     pub fn kill(&self, why: impl Fn(&Tunnel) -> Option<CloseReason>) {
         for tunnel in lock(&self.tunnels).values() {
@@ -191,7 +287,7 @@ impl Account {
             return;
         }
         let profile = self.profile();
-        let out = match profile.standing(now) {
+        let out = match self.standing(now) {
             Standing::Active => None,
             Standing::Locked { .. } => Some(CloseReason::Locked),
             Standing::Expired { .. } => Some(CloseReason::Expired),
@@ -200,7 +296,7 @@ impl Account {
         };
         self.kill(|t| {
             out.or_else(|| profile.kicked_at.filter(|at| t.opened_at < *at).map(|_| CloseReason::Kicked))
-                .or_else(|| (!t.login.passes(&t.verifier, now)).then_some(CloseReason::Credential))
+                .or_else(|| (!t.pass.holds(now)).then_some(CloseReason::Credential))
         });
     }
 

@@ -1,14 +1,15 @@
-//! The admin listener, on loopback: `/healthz`, `/readyz`, `/metrics`.
+//! The admin listener, on loopback: `/healthz`, `/readyz`, `/metrics`, `/ports`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 
 use crate::core::Core;
 use crate::http::{RequestHead, head};
-use crate::relay::{finish, read_some, write_all};
+use crate::upstreams::PortStatus;
 
 /// Connections at a time.
 const MAX_CONNECTIONS: usize = 64;
@@ -26,24 +27,24 @@ pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener) {
         };
         let core = Arc::clone(&core);
         tokio::spawn(async move {
-            let _ = tokio::time::timeout(PATIENCE, answer(&core, &stream)).await;
+            let _ = tokio::time::timeout(PATIENCE, answer(&core, stream)).await;
             drop(permit);
         });
     }
 }
 
-async fn answer(core: &Core, stream: &TcpStream) {
+async fn answer(core: &Core, mut stream: TcpStream) {
     let mut buf = Vec::new();
     let path = loop {
         match head::complete(&buf, 0) {
             Ok(Some(n)) => match RequestHead::parse(&buf[..n]) {
-                Ok(head) if head.method == "GET" => break head.target,
+                Ok(head) if head.method() == "GET" => break head.target().to_owned(),
                 _ => return,
             },
             Ok(None) => {}
             Err(_) => return,
         }
-        if !matches!(read_some(stream, &mut buf).await, Ok(1..)) {
+        if !matches!(stream.read_buf(&mut buf).await, Ok(1..)) {
             return;
         }
     };
@@ -51,6 +52,7 @@ async fn answer(core: &Core, stream: &TcpStream) {
         "/healthz" => ("200 OK", "ok\n".to_owned()),
         "/readyz" => ready(core),
         "/metrics" => ("200 OK", metrics(core)),
+        "/ports" => ("200 OK", ports(core)),
         _ => ("404 Not Found", "not found\n".to_owned()),
     };
     let length = body.len();
@@ -58,8 +60,8 @@ async fn answer(core: &Core, stream: &TcpStream) {
         "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {length}\r\n\
          Connection: close\r\n\r\n{body}"
     );
-    let _ = write_all(stream, text.as_bytes()).await;
-    finish(stream);
+    let _ = stream.write_all(text.as_bytes()).await;
+    let _ = stream.shutdown().await;
 }
 
 fn ready(core: &Core) -> (&'static str, String) {
@@ -73,13 +75,24 @@ fn ready(core: &Core) -> (&'static str, String) {
     }
 }
 
+/// As JSON.
+fn ports(core: &Core) -> String {
+    let rows: Vec<_> = core.upstreams.status().iter().map(PortStatus::json).collect();
+    serde_json::Value::from(rows).to_string() + "\n"
+}
+
 fn metrics(core: &Core) -> String {
     let accounts = core.directory.accounts();
     let (leases, usages) = core.journal.depth();
+    let log = core.access_log.stats();
     core.metrics.render(&[
         ("active_customers", accounts.len() as u64),
         ("lease_left_bytes", accounts.iter().map(|a| a.ledger.left()).sum()),
         ("journal_lease_slots", leases as u64),
         ("journal_usage_slots", usages as u64),
+        ("access_log_written", log.written),
+        ("access_log_dropped", log.dropped),
+        ("access_log_failures", log.failures),
+        ("access_log_rotations", log.rotations),
     ])
 }

@@ -23,10 +23,10 @@ pub(crate) struct Basic {
 ///
 /// # Errors
 /// `AUTH_REQUIRED` if there is none or another scheme; `AUTH_FAILED` if it cannot be read.
-pub(crate) fn basic(header: Option<&str>) -> Result<Basic, Refusal> {
+pub(crate) fn basic(header: &str) -> Result<Basic, Refusal> {
     let required = || Refusal::new(Code::AuthRequired, "send Proxy-Authorization: Basic");
     let failed = || Refusal::new(Code::AuthFailed, "the credentials are malformed");
-    let (scheme, token) = header.ok_or_else(required)?.trim().split_once(' ').ok_or_else(required)?;
+    let (scheme, token) = header.trim().split_once(' ').ok_or_else(required)?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return Err(required());
     }

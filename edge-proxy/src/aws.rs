@@ -14,6 +14,7 @@ use tollgate_domain::assignment::{AssignReply, AssignRequest};
 use tollgate_domain::id::ProviderId;
 use tollgate_store::{Store, SystemClock};
 
+use crate::SystemResolver;
 use crate::config::Settings;
 use crate::deps::{Assigner, AssignerError, BoxFuture, EdgeDeps, GatewaySecrets, SecretError};
 
@@ -40,6 +41,7 @@ pub async fn deps(settings: &Settings) -> Result<EdgeDeps, SecretError> {
     Ok(EdgeDeps {
         store: Store::new(aws_sdk_dynamodb::Client::from_conf(tables), settings.table_prefix.clone()),
         clock: Arc::new(SystemClock),
+        resolver: Arc::new(SystemResolver),
         assigner: Arc::new(Function {
             client: aws_sdk_lambda::Client::from_conf(invoke),
             name: settings.assign_function.clone(),

@@ -146,8 +146,12 @@ impl Books {
     /// The allowance or the profile changed.
     async fn reload(&mut self) {
         let profile: Arc<Customer> = self.account.profile();
-        match directory::share(&self.core, &profile, self.account.live()).await {
-            Ok(threads) => self.account.set_threads(threads),
+        let in_use = self.account.live();
+        match directory::share(&self.core, &profile, in_use).await {
+            Ok(share) => {
+                self.account.set_share(share);
+                self.account.note_told(in_use);
+            }
             Err(e) => self.failed("join_share", &e),
         }
         if let Err(e) = self.look().await {

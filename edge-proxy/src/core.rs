@@ -1,20 +1,54 @@
 //! What all parts of one edge share.
 
-use std::sync::Arc;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use secrecy::SecretString;
 use tokio::sync::watch;
 use tollgate_domain::id::EdgeSession;
 use tollgate_domain::refusal::{Code, Refusal};
+use tollgate_domain::target::{Host, Target};
 use tollgate_domain::time::Clock;
 use tollgate_store::{Store, StoreError};
 
-use crate::config::EdgeConfig;
-use crate::deps::{Assigner, GatewaySecrets};
+use crate::access_log::AccessLog;
+use crate::config::{EdgeConfig, Live, LiveConfig};
+use crate::deps::{Assigner, GatewaySecrets, Resolver};
 use crate::directory::Directory;
+use crate::ingress::listeners::Listeners;
+use crate::ingress::tls::{self, TlsError, TlsIdentity};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::throttle::Throttle;
+use crate::upstreams::Upstreams;
+
+/// Both ends of TLS.
+pub(crate) struct Tls {
+    pub identity: Option<TlsIdentity>,
+    pub upstream: Arc<rustls::ClientConfig>,
+}
+
+impl Tls {
+    /// Reads the files of `config`.
+    ///
+    /// # Errors
+    /// What is wrong with which file.
+    pub fn load(config: &EdgeConfig) -> Result<Self, TlsError> {
+        let files = config.tls.as_ref();
+        let identity = files.map(|f| TlsIdentity::load(&f.certificate, &f.key)).transpose()?;
+        Ok(Self { identity, upstream: tls::client_config(config.upstream_ca_file.as_slice())? })
+    }
+}
+
+/// What a core is made of, besides what it is given.
+pub(crate) struct Parts {
+    pub journal: Journal,
+    pub listeners: Arc<Listeners>,
+    pub upstreams: Upstreams,
+    pub tls: Tls,
+    pub access_log: AccessLog,
+}
 
 /// Shared by workers and the control thread.
 pub(crate) struct Core {
@@ -25,12 +59,28 @@ pub(crate) struct Core {
     pub assigner: Arc<dyn Assigner>,
     pub secrets: Arc<dyn GatewaySecrets>,
     pub pepper: SecretString,
+    pub resolver: Arc<dyn Resolver>,
+    /// Who we are towards clients that speak TLS.
+    pub identity: Option<TlsIdentity>,
+    /// What we trust in HTTPS upstreams.
+    pub upstream_tls: Arc<rustls::ClientConfig>,
     pub journal: Journal,
     pub directory: Directory,
     pub throttle: Throttle,
-    pub metrics: Metrics,
+    pub metrics: Arc<Metrics>,
+    /// What workers accept from.
+    pub listeners: Arc<Listeners>,
+    /// Upstreams that come from a file, and their ports.
+    pub upstreams: Upstreams,
     /// Where everything that talks to the store runs.
     pub control: tokio::runtime::Handle,
+    /// What SIGHUP may change of `config`.
+    pub live: Arc<Live>,
+    pub access_log: AccessLog,
+    /// Earlier lives whose processes still end their tunnels.
+    elders: RwLock<Vec<EdgeSession>>,
+    /// A successor accepts; what was accepted here is served to its end.
+    leaving: AtomicBool,
     draining: watch::Sender<bool>,
 }
 
@@ -51,22 +101,31 @@ impl Core {
         config: EdgeConfig,
         session: EdgeSession,
         deps: crate::deps::EdgeDeps,
-        journal: Journal,
+        parts: Parts,
         control: tokio::runtime::Handle,
     ) -> Self {
         let throttle = Throttle::new(config.auth_failures, config.auth_window, config.auth_block);
         Self {
             directory: Directory::new(config.unknown_ttl),
             throttle,
-            metrics: Metrics::new(config.workers),
+            metrics: Arc::new(Metrics::new(config.workers)),
+            listeners: parts.listeners,
+            upstreams: parts.upstreams,
             session,
             store: deps.store,
             clock: deps.clock,
             assigner: deps.assigner,
             secrets: deps.secrets,
             pepper: deps.pepper,
-            journal,
+            resolver: deps.resolver,
+            identity: parts.tls.identity,
+            upstream_tls: parts.tls.upstream,
+            journal: parts.journal,
             control,
+            live: Arc::new(Live::new(LiveConfig::from(&config))),
+            access_log: parts.access_log,
+            elders: RwLock::default(),
+            leaving: AtomicBool::new(false),
             draining: watch::Sender::new(false),
             config,
         }
@@ -80,8 +139,55 @@ impl Core {
         self.draining.send_replace(true);
     }
 
+    /// A successor accepts: connections are served on, but kept alive no longer.
+    pub fn start_leaving(&self) {
+        self.leaving.store(true, Ordering::Release);
+    }
+
+    /// Whether a connection must not be kept alive for another request.
+    pub fn leaving(&self) -> bool {
+        self.leaving.load(Ordering::Acquire) || self.draining()
+    }
+
+    pub fn elders(&self) -> Vec<EdgeSession> {
+        self.elders.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub fn set_elders(&self, elders: Vec<EdgeSession>) {
+        *self.elders.write().unwrap_or_else(PoisonError::into_inner) = elders;
+    }
+
     pub fn drain_signal(&self) -> DrainSignal {
         DrainSignal(self.draining.subscribe())
+    }
+
+    /// Whether `address` is one of our own doors.
+    pub fn is_own(&self, address: SocketAddr) -> bool {
+        let ip = address.ip().to_canonical();
+        let named = || self.live.get().own_hosts.iter().any(|h| h.parse::<IpAddr>().is_ok_and(|own| own == ip));
+        self.listeners.any(|door| {
+            let own = door.ip().to_canonical();
+            door.port() == address.port() && (own == ip || (own.is_unspecified() && ip.is_loopback()) || named())
+        })
+    }
+
+    /// Refuses a target that is the edge itself, as far as its name or address tells.
+    ///
+    /// # Errors
+    /// `LOOP`.
+    pub fn check_own(&self, target: &Target) -> Result<(), Refusal> {
+        if self.live.get().own_hosts.is_empty() {
+            return Ok(());
+        }
+        let host = match &target.host {
+            Host::Name(name) => name.clone(),
+            Host::Ip(ip) => ip.to_canonical().to_string(),
+        };
+        let ours = self.live.get().own_hosts.iter().any(|own| own.trim_end_matches('.').eq_ignore_ascii_case(&host));
+        if ours && self.listeners.any(|door| door.port() == target.port) {
+            return Err(Refusal::new(Code::Loop, "the target is this edge itself"));
+        }
+        Ok(())
     }
 
     /// Runs `future` on the control thread and waits for it.

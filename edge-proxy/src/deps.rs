@@ -1,6 +1,8 @@
 //! What an edge is given: the store, the clock, who assigns proxies, who knows the secrets.
 
 use std::future::Future;
+use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -36,6 +38,12 @@ pub trait GatewaySecrets: Send + Sync {
 #[error("the secret cannot be read: {0}")]
 pub struct SecretError(pub String);
 
+/// Who knows the addresses of names that the edge dials itself.
+pub trait Resolver: Send + Sync {
+    /// The addresses of a name, in the order to be tried.
+    fn lookup<'a>(&'a self, name: &'a str) -> BoxFuture<'a, io::Result<Vec<IpAddr>>>;
+}
+
 /// What an edge works with.
 pub struct EdgeDeps {
     /// The tables.
@@ -46,6 +54,8 @@ pub struct EdgeDeps {
     pub assigner: Arc<dyn Assigner>,
     /// Who knows gateway passwords.
     pub secrets: Arc<dyn GatewaySecrets>,
+    /// Who knows the addresses of names.
+    pub resolver: Arc<dyn Resolver>,
     /// What verifiers of customers' passwords are keyed with.
     pub pepper: SecretString,
 }

@@ -6,18 +6,20 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use tokio::sync::mpsc;
-use tollgate_domain::customer::{Credential, Customer};
-use tollgate_domain::id::{CustomerId, ProviderId, UserName};
+use tollgate_domain::country::Country;
+use tollgate_domain::customer::Customer;
+use tollgate_domain::id::{CustomerId, LineLabel, ProviderId, UserName};
 use tollgate_domain::provider::Provider;
 use tollgate_domain::refusal::{Code, Refusal};
+use tollgate_domain::share::{Capacity, Node};
+use tollgate_domain::upstream::Facts;
 
-use crate::account::{Account, Login};
+use crate::account::{Account, Login, Share};
 use crate::books::Books;
 use crate::core::{Core, store_refusal};
+use crate::sources::Sources;
 
 /// Unknown names remembered at a time.
 const MAX_UNKNOWN: usize = 8192;
@@ -31,10 +33,10 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// The value of `Proxy-Authorization` for an address.
-    pub fn authorization(&self, ip: &str) -> SecretString {
-        let pair = format!("{}:{}", self.provider.gateway_user(ip), self.password.expose_secret());
-        format!("Basic {}", STANDARD.encode(pair)).into()
+    /// The user name and password under which an address is dialled for a line.
+    pub fn credentials(&self, ip: &str, line: &LineLabel, country: Option<Country>) -> (String, SecretString) {
+        let facts = Facts { user: &self.provider.account, session: line.as_str(), country, life_min: None, ip };
+        (self.provider.gateway_user(&facts), self.password.clone())
     }
 }
 
@@ -44,6 +46,8 @@ pub(crate) struct Directory {
     unknown: Mutex<HashMap<UserName, Instant>>,
     accounts: Mutex<HashMap<CustomerId, Arc<Account>>>,
     gateways: Mutex<HashMap<ProviderId, Arc<Gateway>>>,
+    /// Listed source addresses.
+    pub sources: Sources,
     /// One load of a customer at a time: two would make two accounts. Customers are spread over
     /// the locks, so that one does not wait for many.
     loading: Vec<tokio::sync::Mutex<()>>,
@@ -65,6 +69,7 @@ impl Directory {
             unknown: Mutex::default(),
             accounts: Mutex::default(),
             gateways: Mutex::default(),
+            sources: Sources::default(),
             loading: (0..LOADING).map(|_| tokio::sync::Mutex::default()).collect(),
             unknown_ttl,
         }
@@ -129,57 +134,76 @@ impl Directory {
 /// The login of `user`, loaded with its account if need be. Runs on the control thread.
 pub(crate) async fn login(core: Arc<Core>, user: UserName) -> Result<Arc<Login>, Refusal> {
     let dir = &core.directory;
+    if let Some(login) = dir.known_login(&user) {
+        return Ok(login);
+    }
+    if dir.is_unknown(&user) {
+        return Err(unknown_user());
+    }
+    let Some(credential) = core.store.credential(&user).await.map_err(|e| store_refusal(&e))? else {
+        dir.note_unknown(&user);
+        return Err(unknown_user());
+    };
+    let account = account(Arc::clone(&core), credential.customer.clone()).await?;
+    // Another connection may have been faster; a login is one object for all.
+    let mut logins = lock(&dir.logins);
+    if let Some(known) = logins.get(&user).filter(|l| Arc::ptr_eq(&l.account, &account)) {
+        return Ok(Arc::clone(known));
+    }
+    account.add_login(&user);
+    let login = Arc::new(Login { user: user.clone(), account, credential: RwLock::new(Some(credential)) });
+    logins.insert(user, Arc::clone(&login));
+    Ok(login)
+}
+
+/// The account of a customer, loaded if need be. Runs on the control thread.
+pub(crate) async fn account(core: Arc<Core>, id: CustomerId) -> Result<Arc<Account>, Refusal> {
     loop {
-        if let Some(login) = dir.known_login(&user) {
-            return Ok(login);
-        }
-        if dir.is_unknown(&user) {
-            return Err(unknown_user());
-        }
-        let Some(credential) = core.store.credential(&user).await.map_err(|e| store_refusal(&e))? else {
-            dir.note_unknown(&user);
-            return Err(unknown_user());
-        };
-        let one = dir.loading(&credential.customer).lock().await;
-        if dir.known_login(&user).is_some() {
-            continue;
-        }
-        let account = match dir.account(&credential.customer) {
-            Some(account) if !account.gone() => account,
+        let one = core.directory.loading(&id).lock().await;
+        match core.directory.account(&id) {
+            Some(account) if !account.gone() => return Ok(account),
             // Its books are being closed: they must be before new ones open.
             Some(_) => {
                 drop(one);
                 tokio::time::sleep(Duration::from_millis(20)).await;
-                continue;
             }
-            None => load_account(&core, &credential).await?,
-        };
-        account.add_login(&user);
-        let login = Arc::new(Login { user: user.clone(), account, credential: RwLock::new(Some(credential)) });
-        lock(&dir.logins).insert(user.clone(), Arc::clone(&login));
-        return Ok(login);
+            None => return load_account(&core, &id).await,
+        }
     }
 }
 
-async fn load_account(core: &Arc<Core>, credential: &Credential) -> Result<Arc<Account>, Refusal> {
-    let found = core.store.customer(&credential.customer).await.map_err(|e| store_refusal(&e))?;
+async fn load_account(core: &Arc<Core>, id: &CustomerId) -> Result<Arc<Account>, Refusal> {
+    // The strike clock may have locked it out, whichever edge it was at.
+    let found = tokio::try_join!(core.store.customer(id), core.store.cap(id));
+    let (found, cap) = found.map_err(|e| store_refusal(&e))?;
     let profile = found.ok_or_else(unknown_user)?;
-    let threads = share(core, &profile, 0).await.map_err(|e| store_refusal(&e))?;
+    let share = share(core, &profile, 0).await.map_err(|e| store_refusal(&e))?;
     let (orders, inbox) = mpsc::unbounded_channel();
-    let account = Arc::new(Account::new(profile, threads, orders));
+    let account = Arc::new(Account::new(profile, share, orders));
+    account.set_struck(cap.and_then(|c| c.strike.locked_until));
     lock(&core.directory.accounts).insert(account.id.clone(), Arc::clone(&account));
     tokio::spawn(Books::new(Arc::clone(core), Arc::clone(&account)).keep(inbox));
     Ok(account)
 }
 
-/// Tunnels that this edge may carry for a customer: its share of the plan's hard limit.
-pub(crate) async fn share(core: &Core, profile: &Customer, in_use: u32) -> Result<u32, tollgate_store::StoreError> {
+/// What this edge may carry for a customer: its share of the plan's capacity.
+pub(crate) async fn share(core: &Core, profile: &Customer, in_use: u32) -> Result<Share, tollgate_store::StoreError> {
     let limits = profile.limits.capacity();
     if limits.hard == 0 && limits.qps == 0 && limits.rate == 0 {
-        return Ok(u32::MAX);
+        return Ok(Share::UNLIMITED);
     }
-    let node = core.store.join_share(&profile.id, &core.session, limits, in_use).await?;
-    Ok(if limits.hard == 0 { u32::MAX } else { node.held })
+    let node = core.store.join_share_beside(&profile.id, &core.session, &core.elders(), limits, in_use).await?;
+    Ok(share_of(limits, node))
+}
+
+/// What a share of `limits` allows here.
+pub(crate) fn share_of(limits: Capacity, node: Node) -> Share {
+    // A limit of which others hold all leaves the least there is, not none: 0 means unlimited.
+    Share {
+        threads: if limits.hard == 0 { u32::MAX } else { node.held },
+        qps: if limits.qps == 0 { 0 } else { node.qps.max(1) },
+        rate: if limits.rate == 0 { 0 } else { node.rate.max(1024) },
+    }
 }
 
 /// A provider's gateway. Runs on the control thread.

@@ -3,35 +3,52 @@
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use secrecy::ExposeSecret;
-use tokio::net::TcpStream;
 use tollgate_domain::refusal::{Code, Refusal};
+use tollgate_domain::target::Target;
 
 use crate::core::Core;
+use crate::http::head::Forward;
 use crate::http::{Body, RequestHead, ResponseHead};
 use crate::journal::Direction;
 use crate::ledger::Dry;
+use crate::leg::Leg;
 use crate::meter::{Meter, Stop};
-use crate::relay::{Metered, idle_for, read_some, write_all};
+use crate::relay::{Side, idle_for};
 use crate::route::Route;
 use crate::tunnel::{CloseReason, Tunnel};
 use crate::upstream;
+use crate::worker::Worker;
 
-/// A connection to a gateway, kept for the next request of the same client over the same route.
+/// A connection to an upstream, kept for the next request of the same client over the same route.
 pub(crate) struct Kept {
     pub route: Arc<Route>,
-    pub stream: TcpStream,
+    /// Whom it reaches, where that is an origin.
+    pub target: Target,
+    pub leg: Leg,
+}
+
+/// A connection that speaks another protocol from now on, and what came of it already.
+pub(crate) struct Switched {
+    pub leg: Leg,
+    pub early: Vec<u8>,
 }
 
 /// How an exchange ended.
 pub(crate) struct Done {
     /// Whether the client's connection may go on.
     pub keep_client: bool,
-    /// The gateway's connection, if it may go on.
+    /// The upstream's connection, if it may go on.
     pub kept: Option<Kept>,
+    /// Both sides switched protocols.
+    pub switched: Option<Switched>,
     pub reason: CloseReason,
+}
+
+impl Done {
+    pub fn closed(reason: CloseReason) -> Self {
+        Self { keep_client: false, kept: None, switched: None, reason }
+    }
 }
 
 /// Why there was no answer, or not a whole one.
@@ -56,14 +73,26 @@ impl From<CloseReason> for Broken {
 
 /// One request on its way.
 pub(crate) struct Exchange<'a> {
-    pub core: &'a Arc<Core>,
-    pub client: &'a TcpStream,
+    pub worker: &'a Worker,
+    pub client: &'a Leg,
     pub meter: &'a Meter,
     pub tunnel: &'a Tunnel,
     pub route: &'a Arc<Route>,
+    pub target: &'a Target,
     pub head: &'a RequestHead,
-    /// `Host` for the target.
-    pub host: &'a str,
+    pub how: Forward<'a>,
+}
+
+/// How the answer's head left the two connections.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Left {
+    keep_client: bool,
+    keep_upstream: bool,
+    switched: bool,
+}
+
+impl Left {
+    const CLOSED: Self = Self { keep_client: false, keep_upstream: false, switched: false };
 }
 
 /// An exchange that was ended: closed if its answer has begun, refused if not.
@@ -80,16 +109,21 @@ pub(crate) fn stop_refusal(stop: Stop) -> Refusal {
 }
 
 impl Exchange<'_> {
+    fn core(&self) -> &Arc<Core> {
+        &self.worker.core
+    }
+
     /// Sends the request, passes the answer. `early` is what the client sent after the head.
     pub async fn run(&self, mut body: Body, early: &mut Vec<u8>, kept: Option<Kept>) -> Result<Done, Broken> {
-        let reusable = kept.filter(|k| Arc::ptr_eq(&k.route, self.route));
-        let (mut stream, reused) = match reusable {
-            Some(k) => (k.stream, true),
-            None => (upstream::dial(self.core, self.route).await?, false),
+        let proxied = self.how.path.is_none();
+        let reusable = kept.filter(|k| k.route.same(self.route) && (proxied || k.target == *self.target));
+        let (mut leg, reused) = match reusable {
+            Some(k) => (k.leg, true),
+            None => (self.dial().await?, false),
         };
         self.meter.charge(Direction::Ingress, self.head.length).await.map_err(stop_refusal)?;
         let mut buf = Vec::new();
-        let first = self.send_head(&stream).await;
+        let first = self.send_head(&leg).await;
         // A kept connection may have ended meanwhile: a request without a body is sent again.
         let ended = reused
             && body.done()
@@ -97,112 +131,134 @@ impl Exchange<'_> {
                 || tokio::select! {
                     biased;
                     reason = self.tunnel.killed() => return Err(reason.refusal().into()),
-                    ended = self.ended(&stream, &mut buf) => ended,
+                    ended = self.ended(&leg, &mut buf) => ended,
                 });
         if ended {
-            stream = upstream::dial(self.core, self.route).await?;
-            self.send_head(&stream).await?;
+            leg = self.dial().await?;
+            self.send_head(&leg).await?;
         } else {
             first?;
         }
-        let side = Metered::new(self.client, self.meter);
+        let side = Side::new(self.client, self.meter);
         let answered = Cell::new(false);
         let work = async {
-            let mut request = std::pin::pin!(self.request_body(&side, &stream, &mut body, early));
-            let mut answer = std::pin::pin!(self.answer(&side, &stream, &mut buf, &answered));
-            let mut sent = false;
+            let mut request = std::pin::pin!(self.request_body(&side, &leg, &mut body, early));
+            let mut answer = std::pin::pin!(self.answer(&side, &leg, &mut buf, &answered));
+            // Once the request is whole: whether the client may send another.
+            let mut sent = None;
             loop {
                 tokio::select! {
-                    ended = &mut request, if !sent => {
-                        sent = true;
+                    // An answer that is there already must not overtake a request that is whole.
+                    biased;
+                    ended = &mut request, if sent.is_none() => match ended {
+                        Ok(more) => sent = Some(more),
                         // The upstream may answer, and close, before it has read all.
-                        if let Err(reason) = ended && reason != CloseReason::Upstream {
-                            return Err(Broken::Closed(reason));
-                        }
-                        if ended.is_err() {
-                            return answer.await.map(|_| (false, false));
-                        }
+                        Err(CloseReason::Upstream) => return answer.await.map(|_| Left::CLOSED),
+                        Err(reason) => return Err(Broken::Closed(reason)),
+                    },
+                    answer = &mut answer => {
+                        return answer.map(|left| if sent == Some(true) { left } else { Left::CLOSED });
                     }
-                    answer = &mut answer => return answer.map(|(c, u)| (c && sent, u && sent)),
                 }
             }
         };
-        let (keep_client, keep_upstream) = tokio::select! {
+        let left = tokio::select! {
             biased;
             // What is done is done: it is looked at first.
             done = work => done?,
             reason = self.tunnel.killed() => return Err(unanswered(reason, &answered)),
-            () = idle_for(&side, upstream::answer_time(self.core)) => {
+            () = idle_for(&side, upstream::answer_time(self.worker)) => {
                 return Err(unanswered(CloseReason::Idle, &answered));
             }
         };
-        let kept = (keep_upstream && buf.is_empty()).then(|| Kept { route: Arc::clone(self.route), stream });
-        Ok(Done { keep_client, kept, reason: CloseReason::Finished })
+        if left.switched {
+            let switched = Some(Switched { leg, early: buf });
+            return Ok(Done { switched, ..Done::closed(CloseReason::Finished) });
+        }
+        let route = Arc::clone(self.route);
+        let kept = (left.keep_upstream && buf.is_empty()).then(|| Kept { route, target: self.target.clone(), leg });
+        Ok(Done { keep_client: left.keep_client, kept, switched: None, reason: CloseReason::Finished })
     }
 
-    async fn send_head(&self, stream: &TcpStream) -> Result<(), Refusal> {
-        let head = self.head.forward(self.host, self.route.authorization.expose_secret());
+    async fn dial(&self) -> Result<Leg, Broken> {
+        let dialled = upstream::carrier(self.worker, self.route, self.target).await;
+        dialled.map_err(Broken::Refused)
+    }
+
+    async fn send_head(&self, leg: &Leg) -> Result<(), Refusal> {
         let broke = |_| Refusal::new(Code::UpstreamConnect, "the gateway closed the connection");
-        write_all(stream, &head).await.map_err(broke)
+        leg.write_all(&self.head.forward(&self.how)).await.map_err(broke)
     }
 
-    /// Whether the gateway ends the connection instead of answering.
-    async fn ended(&self, stream: &TcpStream, buf: &mut Vec<u8>) -> bool {
-        let first = tokio::time::timeout(upstream::answer_time(self.core), read_some(stream, buf)).await;
+    /// Whether the upstream ends the connection instead of answering.
+    async fn ended(&self, leg: &Leg, buf: &mut Vec<u8>) -> bool {
+        let first = tokio::time::timeout(upstream::answer_time(self.worker), leg.read_some(buf)).await;
         matches!(first, Ok(Ok(0) | Err(_)))
     }
 
+    /// Passes the body on; whether the client may send another request after it.
     async fn request_body(
         &self,
-        side: &Metered<'_>,
-        stream: &TcpStream,
+        side: &Side<'_>,
+        leg: &Leg,
         body: &mut Body,
         early: &mut Vec<u8>,
-    ) -> Result<(), CloseReason> {
+    ) -> Result<bool, CloseReason> {
         while !body.done() {
             let mut chunk = std::mem::take(early);
             if chunk.is_empty() {
                 let limit = body.at_most().map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
                 // Beyond the body there may be the next request: it is read, and counted, apart.
-                chunk = side.receive(limit.min(16 << 10), <[u8]>::to_vec).await?.ok_or(CloseReason::Client)?;
+                chunk = side.receive(limit.min(16 << 10), |_, b| b.to_vec()).await?.ok_or(CloseReason::Client)?.1;
                 let n = body.advance(&chunk).map_err(|_| CloseReason::Client)?;
-                write_all(stream, &chunk[..n]).await.map_err(|_| CloseReason::Upstream)?;
+                leg.write_all(&chunk[..n]).await.map_err(|_| CloseReason::Upstream)?;
                 if n < chunk.len() {
-                    // Counted already as part of this exchange, it cannot be a new request's.
-                    return Err(CloseReason::Client);
+                    // Counted already as part of this exchange, it cannot be a new request's: this
+                    // one is answered, and the client asks again over another connection.
+                    return Ok(false);
                 }
                 continue;
             }
             let n = body.advance(&chunk).map_err(|_| CloseReason::Client)?;
             side.meter.charge(Direction::Ingress, n).await?;
-            write_all(stream, &chunk[..n]).await.map_err(|_| CloseReason::Upstream)?;
+            leg.write_all(&chunk[..n]).await.map_err(|_| CloseReason::Upstream)?;
             *early = chunk.split_off(n);
         }
-        Ok(())
+        Ok(true)
     }
 
-    /// Passes interim answers and the final one. Whether the client's and the gateway's
-    /// connections may go on.
+    /// Passes interim answers and the final one.
     async fn answer(
         &self,
-        side: &Metered<'_>,
-        stream: &TcpStream,
+        side: &Side<'_>,
+        leg: &Leg,
         buf: &mut Vec<u8>,
         answered: &Cell<bool>,
-    ) -> Result<(bool, bool), Broken> {
+    ) -> Result<Left, Broken> {
+        let via = self.how.via;
         let (head, mut body) = loop {
-            let head = upstream::read_head(stream, buf).await.map_err(|r| self.unreadable(r, answered))?;
-            if let Some(failed) = upstream::failure(&head) {
-                self.core.metrics.dial_failures.fetch_add(1, Ordering::Relaxed);
+            let head = upstream::read_head(leg, buf).await.map_err(|r| self.unreadable(r, answered))?;
+            if let Some(failed) = upstream::failure(&head).filter(|_| self.how.path.is_none()) {
+                upstream::noted(self.core(), self.route, &failed);
                 return Err(if answered.get() {
                     Broken::Closed(CloseReason::Upstream)
                 } else {
                     Broken::Refused(failed)
                 });
             }
-            if head.status == 101 {
-                let r = Refusal::new(Code::UpstreamConnect, "the gateway switched protocols unasked");
+            if head.status == 407 {
+                // An origin's: the client would answer it with what it tells us.
+                let r = Refusal::new(Code::UpstreamConnect, "the origin asked for the proxy's credentials");
                 return Err(self.unreadable(r, answered));
+            }
+            if head.status == 101 {
+                if !self.how.upgrade {
+                    let r = Refusal::new(Code::UpstreamConnect, "the gateway switched protocols unasked");
+                    return Err(self.unreadable(r, answered));
+                }
+                answered.set(true);
+                side.send(&head.forward(true, via)).await?;
+                return Ok(Left { switched: true, ..Left::CLOSED });
             }
             if head.status >= 200 {
                 let body = self.body_of(&head).map_err(|r| self.unreadable(r, answered))?;
@@ -210,16 +266,21 @@ impl Exchange<'_> {
             }
             if self.head.minor > 0 {
                 answered.set(true);
-                side.send(&head.forward(true)).await?;
+                side.send(&head.forward(true, via)).await?;
             }
         };
-        let keep_client = self.head.keep_alive() && !matches!(body, Body::UntilClose) && !self.core.draining();
+        let keep_client = self.head.keep_alive() && !matches!(body, Body::UntilClose) && !self.core().leaving();
         answered.set(true);
-        side.send(&head.forward(keep_client)).await?;
+        let mut first = head.forward(keep_client, via);
+        // A small answer goes in one piece.
+        let with_head = body.advance(buf).map_err(|_| CloseReason::Upstream)?;
+        first.extend_from_slice(&buf[..with_head]);
+        buf.drain(..with_head);
+        side.send(&first).await?;
         while !body.done() {
-            if buf.is_empty() && read_some(stream, buf).await.map_err(|_| CloseReason::Upstream)? == 0 {
+            if buf.is_empty() && leg.read_some(buf).await.map_err(|_| CloseReason::Upstream)? == 0 {
                 return match body {
-                    Body::UntilClose => Ok((false, false)),
+                    Body::UntilClose => Ok(Left::CLOSED),
                     _ => Err(CloseReason::Upstream.into()),
                 };
             }
@@ -227,12 +288,12 @@ impl Exchange<'_> {
             side.send(&buf[..n]).await?;
             buf.drain(..n);
         }
-        Ok((keep_client, head.keep_alive()))
+        Ok(Left { keep_client, keep_upstream: head.keep_alive(), switched: false })
     }
 
     fn body_of(&self, head: &ResponseHead) -> Result<Body, Refusal> {
         let bad = |e: String| Refusal::new(Code::UpstreamConnect, format!("the answer's framing is ambiguous: {e}"));
-        let body = head.body(&self.head.method).map_err(bad)?;
+        let body = head.body(self.head.method()).map_err(bad)?;
         if self.head.minor == 0 && matches!(body, Body::Chunked(_)) {
             return Err(bad("chunks for a client of HTTP/1.0".to_owned()));
         }

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior};
+use tollgate_domain::allow::Block;
 use tollgate_domain::assignment::AssignmentState;
 use tollgate_domain::feed::{Change, Entity};
 use tollgate_domain::id::{CustomerId, LineKey, UserName};
@@ -14,9 +15,10 @@ use tollgate_store::StoreError;
 
 use crate::account::Account;
 use crate::books::Order;
+use crate::command::command;
 use crate::core::Core;
-use crate::retry;
 use crate::tunnel::CloseReason;
+use crate::{retry, sources};
 
 /// Reads the feed for ever.
 pub(crate) async fn follow(core: Arc<Core>) {
@@ -111,7 +113,24 @@ async fn apply(core: &Arc<Core>, entity: &Entity) -> Result<(), StoreError> {
             }
             Ok(())
         }
+        Entity::AllowBlock(block) => {
+            core.directory.sources.forget(block);
+            for account in core.directory.accounts() {
+                sources::enforce(core, &account, |ip| Block::of(ip) == *block).await?;
+            }
+            Ok(())
+        }
+        Entity::Share(id) => with(core, id, |a| async move { share(core, &a).await }).await,
+        Entity::Command(told) => command(core, told).await,
     }
+}
+
+/// The strike clock locked a customer out, or an operator ended that.
+async fn share(core: &Core, account: &Account) -> Result<(), StoreError> {
+    let share = core.store.cap(&account.id).await?;
+    account.set_struck(share.and_then(|s| s.strike.locked_until));
+    account.enforce(core.clock.now());
+    Ok(())
 }
 
 async fn with<F: Future<Output = Result<(), StoreError>>>(
@@ -125,12 +144,13 @@ async fn with<F: Future<Output = Result<(), StoreError>>>(
     }
 }
 
-async fn customer(core: &Core, account: &Arc<Account>) -> Result<(), StoreError> {
+async fn customer(core: &Arc<Core>, account: &Arc<Account>) -> Result<(), StoreError> {
     let now = core.clock.now();
     match core.store.customer(&account.id).await? {
         Some(profile) => {
             account.set_profile(profile);
             account.enforce(now);
+            sources::enforce(core, account, |_| true).await?;
         }
         None => account.kill(|_| Some(CloseReason::Deleted)),
     }
@@ -166,7 +186,7 @@ async fn line(core: &Core, account: &Account, key: &LineKey) -> Result<(), Store
             }
         }
     }
-    account.kill(|t| (stale.contains(&t.line) && bound.as_ref() != Some(&t.proxy)).then_some(CloseReason::Line));
+    account.kill(|t| (stale.contains(&t.line) && bound.as_ref() != Some(&t.route.proxy)).then_some(CloseReason::Line));
     Ok(())
 }
 
@@ -183,8 +203,9 @@ impl Seen {
             return false;
         }
         self.ids.insert(id.to_owned(), change.entity.clone());
-        if matches!(change.entity, Entity::Allowance(_)) {
-            // Grants have no version of their own; reading buckets again harms nothing.
+        if matches!(change.entity, Entity::Allowance(_) | Entity::Command(_)) {
+            // Grants have no version of their own; reading buckets again harms nothing. Commands
+            // are each their own.
             return true;
         }
         let higher = self.versions.get(&change.entity).is_none_or(|v| change.version > *v);
@@ -218,6 +239,8 @@ fn ulid_start(t: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
+    use tollgate_domain::feed::Command;
+
     use super::*;
 
     #[test]
@@ -230,6 +253,16 @@ mod tests {
         assert!(seen.is_new("01C", &change(3)));
         seen.forget("01C", &change(3));
         assert!(seen.is_new("01C", &change(3)));
+    }
+
+    #[test]
+    fn every_command_is_one_whatever_its_version() {
+        let mut seen = Seen::default();
+        let at = Timestamp::from_secs(1_700_000_000);
+        let change = Change { entity: Entity::Command(Command::RotateLogs { at }), version: 0 };
+        assert!(seen.is_new("01A", &change));
+        assert!(!seen.is_new("01A", &change));
+        assert!(seen.is_new("01B", &change));
     }
 
     #[test]

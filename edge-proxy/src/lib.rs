@@ -10,41 +10,65 @@
 //! # Layout
 //!
 //! - [`Edge`]: one running edge; [`EdgeConfig`], [`EdgeDeps`]: what it is given.
-//! - `http`: heads, framing, refusals. `front`: one client connection. `relay`, `exchange`: moving bytes.
+//! - `worker`, `ingress`: threads, listeners, accepting, and what precedes a request.
+//! - `http`, `socks`: heads, frames, refusals. `front`: one client connection. `leg`, `relay`,
+//!   `exchange`: moving bytes. `limits`: how many and how fast.
+//! - `upstreams`: rows of the file, and the port map.
 //! - `meter`, `ledger`, `journal`, `books`: from one system call to the store, exactly.
 //! - `directory`, `account`, `line`, `route`, `upstream`: who, over which line, to where.
-//! - `feed`: changes reach live tunnels. `recovery`: what a crash left behind.
+//! - `feed`, `command`: changes and orders reach live tunnels. `strikes`: what each customer uses, told every 5 s.
+//! - `recovery`: what a crash left behind.
+//! - [`config`]: settings, and which of them a reload applies. [`access_log`]: one record per connection.
+//! - [`takeover`]: listening sockets pass to a successor; `elders`: two lives at once. [`notify`]: systemd.
 
+pub mod access_log;
 mod account;
 mod admin;
 mod auth;
 pub mod aws;
 mod books;
+mod command;
 pub mod config;
 mod core;
 mod deps;
 mod directory;
 mod edge;
+mod elders;
 mod exchange;
 mod feed;
 mod front;
+#[cfg(test)]
+mod fuzz;
 mod http;
+mod ingress;
 mod journal;
 mod ledger;
+mod leg;
+mod limits;
 mod line;
 mod meter;
 mod metrics;
+pub mod notify;
 mod recovery;
 mod relay;
+mod resolve;
 mod retry;
 mod route;
+mod socks;
+mod sources;
+mod strikes;
+pub mod takeover;
 mod throttle;
 mod tunnel;
 mod upstream;
+mod upstreams;
 mod worker;
 
 pub use config::EdgeConfig;
-pub use deps::{Assigner, AssignerError, BoxFuture, EdgeDeps, GatewaySecrets, SecretError};
-pub use edge::{CustomerSnapshot, DrainError, Edge, Snapshot, StartError};
+pub use deps::{Assigner, AssignerError, BoxFuture, EdgeDeps, GatewaySecrets, Resolver, SecretError};
+pub use edge::{CustomerSnapshot, DrainError, Edge, ReloadHook, Snapshot, StartError};
+pub use ingress::tls::TlsError;
 pub use journal::JournalError;
+pub use resolve::SystemResolver;
 pub use tunnel::CloseReason;
+pub use upstreams::{LineProblem, PortState, PortStatus, PortsConfig, ReloadError, ReloadReport};

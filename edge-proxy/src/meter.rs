@@ -3,9 +3,10 @@
 //! The metering point is the customer's side of the stream. A tunnel moves from bucket to bucket
 //! as they run dry; when nothing is left anywhere it ends at the exact byte.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::io;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tollgate_domain::id::{LineLabel, ProxyId};
 
@@ -13,10 +14,11 @@ use crate::account::{Account, UsageId};
 use crate::core::Core;
 use crate::journal::Direction;
 use crate::ledger::{Dry, Lease};
-use crate::relay::BUFFER;
+use crate::limits::shape::Shape;
+use crate::tunnel::Tunnel;
 
-/// Largest reservation for one system call.
-const OPERATION: u64 = BUFFER as u64;
+/// Largest reservation for one system call, in bytes: what a crash leaves in doubt.
+pub(crate) const OPERATION: usize = 256 << 10;
 
 /// Counts one tunnel's bytes. Lives on its worker's thread.
 pub(crate) struct Meter {
@@ -25,9 +27,13 @@ pub(crate) struct Meter {
     line: LineLabel,
     proxy: ProxyId,
     worker: usize,
+    shape: Shape,
     held: RefCell<Option<Held>>,
+    /// Where others see what moved.
+    tunnel: OnceCell<Arc<Tunnel>>,
     ingress: Cell<u64>,
     egress: Cell<u64>,
+    first_byte: Cell<Option<Instant>>,
     counted: Cell<bool>,
 }
 
@@ -47,23 +53,61 @@ pub(crate) enum Stop {
 }
 
 impl Meter {
-    pub fn new(core: Arc<Core>, account: Arc<Account>, line: LineLabel, proxy: ProxyId, worker: usize) -> Self {
+    pub fn new(
+        core: Arc<Core>,
+        account: Arc<Account>,
+        line: LineLabel,
+        proxy: ProxyId,
+        worker: usize,
+        shape: Shape,
+    ) -> Self {
         Self {
             core,
             account,
             line,
             proxy,
             worker,
+            shape,
             held: RefCell::new(None),
+            tunnel: OnceCell::new(),
             ingress: Cell::new(0),
             egress: Cell::new(0),
+            first_byte: Cell::new(None),
             counted: Cell::new(false),
         }
+    }
+
+    /// Shows what moves from now on, and has moved so far, in `tunnel`. Only the first one counts.
+    pub fn attach(&self, tunnel: &Arc<Tunnel>) {
+        tunnel.note_moved(Direction::Ingress, self.ingress.get());
+        tunnel.note_moved(Direction::Egress, self.egress.get());
+        let _ = self.tunnel.set(Arc::clone(tunnel));
     }
 
     /// Bytes counted so far: from the customer, to the customer.
     pub fn counted(&self) -> (u64, u64) {
         (self.ingress.get(), self.egress.get())
+    }
+
+    /// When the first byte went to the customer.
+    pub fn first_byte(&self) -> Option<Instant> {
+        self.first_byte.get()
+    }
+
+    /// Bytes, at most `want`, that the customer's rates allow now; waits until there are some.
+    pub async fn due(&self, direction: Direction, want: usize) -> usize {
+        let due = self.shape.due(direction, want as u64).await;
+        usize::try_from(due).unwrap_or(want)
+    }
+
+    /// Whether the customer's rates allow `bytes` at once; they count as moved then.
+    pub fn due_at_once(&self, bytes: usize) -> bool {
+        self.shape.at_once(bytes as u64)
+    }
+
+    /// Nothing flows this way for now: what was due goes to others.
+    pub fn quiet(&self, direction: Direction) {
+        self.shape.idle(direction);
     }
 
     /// Waits until a byte may move.
@@ -103,7 +147,7 @@ impl Meter {
     ) -> Option<io::Result<usize>> {
         let held = self.held.borrow();
         let h = held.as_ref()?;
-        let grant = self.account.ledger.reserve(&h.lease, (want as u64).min(OPERATION));
+        let grant = self.account.ledger.reserve(&h.lease, want.min(OPERATION) as u64);
         if grant == 0 {
             return None;
         }
@@ -112,11 +156,18 @@ impl Meter {
             (out.as_ref().map_or(0, |n| *n as u64), out)
         });
         self.account.ledger.give_back(&h.lease, grant - moved);
+        self.shape.used(direction, moved);
         let total = match direction {
             Direction::Ingress => &self.ingress,
             Direction::Egress => &self.egress,
         };
+        if moved > 0 && total.get() == 0 && direction == Direction::Egress {
+            self.first_byte.set(Some(Instant::now()));
+        }
         total.set(total.get() + moved);
+        if let Some(tunnel) = self.tunnel.get() {
+            tunnel.note_moved(direction, total.get());
+        }
         self.core.metrics.moved(self.worker, direction, moved);
         Some(out)
     }
@@ -126,7 +177,8 @@ impl Meter {
         let mut left = bytes;
         while left > 0 {
             self.ready().await?;
-            if let Some(Ok(n)) = self.operate(direction, left, Ok) {
+            let due = self.due(direction, left).await;
+            if let Some(Ok(n)) = self.operate(direction, due, Ok) {
                 left -= n.min(left);
             }
         }

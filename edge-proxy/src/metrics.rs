@@ -13,10 +13,17 @@ pub(crate) struct Metrics {
     moved: Vec<Moved>,
     pub connections: AtomicU64,
     pub open_connections: AtomicU64,
+    /// Closed at once: too many were open.
+    pub connections_over_limit: AtomicU64,
+    /// Connections that the system could not give us.
+    pub accept_failures: AtomicU64,
     pub tunnels: AtomicU64,
     pub open_tunnels: AtomicU64,
     pub dial_failures: AtomicU64,
     pub store_failures: AtomicU64,
+    /// Reloads applied, and reloads whose settings were refused.
+    pub reloads: AtomicU64,
+    pub reloads_refused: AtomicU64,
     /// Milliseconds since the feed was last read to its end.
     pub feed_lag_ms: AtomicU64,
     refusals: Vec<AtomicU64>,
@@ -37,10 +44,14 @@ impl Metrics {
             moved: (0..workers.max(1)).map(|_| Moved::default()).collect(),
             connections: zero(),
             open_connections: zero(),
+            connections_over_limit: zero(),
+            accept_failures: zero(),
             tunnels: zero(),
             open_tunnels: zero(),
             dial_failures: zero(),
             store_failures: zero(),
+            reloads: zero(),
+            reloads_refused: zero(),
             feed_lag_ms: zero(),
             refusals: Code::ALL.iter().map(|_| zero()).collect(),
         }
@@ -86,6 +97,8 @@ impl Metrics {
         let one = |n: u64| vec![(String::new(), n)];
         family("connections_total", "counter", &one(load(&self.connections)));
         family("open_connections", "gauge", &one(load(&self.open_connections)));
+        family("connections_over_limit_total", "counter", &one(load(&self.connections_over_limit)));
+        family("accept_failures_total", "counter", &one(load(&self.accept_failures)));
         family("tunnels_total", "counter", &one(load(&self.tunnels)));
         family("open_tunnels", "gauge", &one(load(&self.open_tunnels)));
         let (ingress, egress) = self.bytes();
@@ -95,6 +108,8 @@ impl Metrics {
         family("refusals_total", "counter", &refusals);
         family("dial_failures_total", "counter", &one(load(&self.dial_failures)));
         family("store_failures_total", "counter", &one(load(&self.store_failures)));
+        let reloads = [("applied", &self.reloads), ("refused", &self.reloads_refused)];
+        family("reloads_total", "counter", &reloads.map(|(o, n)| (format!("{{outcome=\"{o}\"}}"), load(n))));
         family("feed_lag_ms", "gauge", &one(load(&self.feed_lag_ms)));
         for (name, value) in gauges {
             family(name, "gauge", &one(*value));

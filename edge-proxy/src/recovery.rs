@@ -10,7 +10,9 @@ use tollgate_store::allowance::{Close, Closing, Rostered};
 use tollgate_store::usage::{DayUsage, UsageKey};
 use tollgate_store::{Store, StoreError};
 
-use crate::journal::{Counters, LeaseLeft, Remains, UsageLeft};
+use crate::config::EdgeConfig;
+use crate::edge::StartError;
+use crate::journal::{self, Counters, LeaseLeft, Remains, UsageLeft};
 
 /// What was settled of one life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -18,6 +20,25 @@ pub(crate) struct Settled {
     pub leases: usize,
     pub bytes: u64,
     pub doubt: u64,
+}
+
+/// Settles, and deletes, what earlier lives of this edge left behind in its data folder; those of
+/// live processes are left alone.
+pub(crate) async fn settle_all(config: &EdgeConfig, store: &Store, now: Timestamp) -> Result<(), StartError> {
+    settle_these(journal::earlier(&config.data_dir, &config.edge)?, store, now).await
+}
+
+/// Settles these, and deletes their journals.
+pub(crate) async fn settle_these(earlier: Vec<Remains>, store: &Store, now: Timestamp) -> Result<(), StartError> {
+    for remains in earlier {
+        let settled = settle(store, &remains, now).await?;
+        tracing::warn!(
+            session = %remains.session, leases = settled.leases, bytes = settled.bytes, doubt_bytes = settled.doubt,
+            "settled what an earlier life left behind"
+        );
+        remains.delete().map_err(|why| StartError::Io { what: "an earlier journal".to_owned(), why })?;
+    }
+    Ok(())
 }
 
 /// Settles the remains of one life in the store. Safe to repeat from any point.

@@ -1,23 +1,22 @@
-//! Moving bytes between two sockets: no buffer is held while nothing flows, both directions may
-//! end apart, and every byte at the customer's side passes the meter.
+//! Moving bytes between two legs: no buffer and no pipe is held while nothing flows, both
+//! directions may end apart, and every byte at the customer's side passes the meter.
 
-use std::cell::{Cell, RefCell};
-use std::io;
-use std::net::Shutdown;
+mod pipe;
+mod pump;
+mod side;
+
+use std::cell::RefCell;
 use std::time::{Duration, Instant};
 
-use socket2::SockRef;
-use tokio::net::TcpStream;
-
-use crate::journal::Direction;
 use crate::ledger::Dry;
+use crate::leg::Leg;
 use crate::meter::{Meter, Stop};
 use crate::tunnel::{CloseReason, Tunnel};
 
+pub(crate) use side::Side;
+
 /// Bytes of the buffer that all tunnels of a thread share.
 pub(crate) const BUFFER: usize = 64 << 10;
-/// Rounds after which a busy tunnel lets the others run.
-const TURN: u32 = 16;
 
 thread_local! {
     static SHARED: RefCell<Vec<u8>> = RefCell::new(vec![0; BUFFER]);
@@ -28,58 +27,19 @@ pub(crate) fn with_buffer<T>(use_it: impl FnOnce(&mut [u8]) -> T) -> T {
     SHARED.with_borrow_mut(|b| use_it(b))
 }
 
-pub(crate) fn would_block(e: &io::Error) -> bool {
-    matches!(e.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
-}
-
-/// Appends what is there to `buf`; 0 at the end of the stream.
-pub(crate) async fn read_some(stream: &TcpStream, buf: &mut Vec<u8>) -> io::Result<usize> {
-    loop {
-        stream.readable().await?;
-        let read = with_buffer(|shared| {
-            let n = stream.try_read(&mut shared[..16 << 10])?;
-            buf.extend_from_slice(&shared[..n]);
-            Ok(n)
-        });
-        match read {
-            Err(e) if would_block(&e) => {}
-            other => return other,
-        }
-    }
-}
-
-/// Writes all, unmetered.
-pub(crate) async fn write_all(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
-    while !bytes.is_empty() {
-        stream.writable().await?;
-        match stream.try_write(bytes) {
-            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-            Ok(n) => bytes = &bytes[n..],
-            Err(e) if would_block(&e) => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(())
-}
-
-/// Says that nothing more will come.
-pub(crate) fn finish(stream: &TcpStream) {
-    let _ = SockRef::from(stream).shutdown(Shutdown::Write);
-}
-
 /// Ends a connection so that what was written arrives: says the end, then reads away, for a
 /// moment, what the client still sends. Closing with unread bytes would reset the connection.
-pub(crate) async fn linger_close(stream: TcpStream, patience: Duration) {
-    finish(&stream);
+pub(crate) async fn linger_close(leg: Leg, patience: Duration) {
     let _ = tokio::time::timeout(patience, async {
+        leg.finish().await;
         let mut left = 1usize << 20;
-        while left > 0 && stream.readable().await.is_ok() {
-            match with_buffer(|b| stream.try_read(b)) {
-                Ok(0) => return,
+        let mut away = Vec::new();
+        while left > 0 {
+            match leg.read_some(&mut away).await {
+                Ok(0) | Err(_) => return,
                 Ok(n) => left = left.saturating_sub(n),
-                Err(e) if would_block(&e) => {}
-                Err(_) => return,
             }
+            away.clear();
         }
     })
     .await;
@@ -94,93 +54,6 @@ impl From<Stop> for CloseReason {
     }
 }
 
-/// One customer's side of a stream: what passes here is counted.
-pub(crate) struct Metered<'a> {
-    pub client: &'a TcpStream,
-    pub meter: &'a Meter,
-    pub last: Cell<Instant>,
-}
-
-impl<'a> Metered<'a> {
-    pub fn new(client: &'a TcpStream, meter: &'a Meter) -> Self {
-        Self { client, meter, last: Cell::new(Instant::now()) }
-    }
-
-    fn touch(&self) {
-        self.last.set(Instant::now());
-    }
-
-    /// Sends all of `bytes` to the customer.
-    pub async fn send(&self, mut bytes: &[u8]) -> Result<(), CloseReason> {
-        while !bytes.is_empty() {
-            self.client.writable().await.map_err(|_| CloseReason::Client)?;
-            match self.try_send(bytes)? {
-                Sent::Some(n) => bytes = &bytes[n..],
-                Sent::Blocked => {}
-                Sent::Dry => self.meter.ready().await?,
-            }
-        }
-        Ok(())
-    }
-
-    fn try_send(&self, bytes: &[u8]) -> Result<Sent, CloseReason> {
-        let operated =
-            self.meter.operate(Direction::Egress, bytes.len(), |g| self.client.try_write(&bytes[..g.min(bytes.len())]));
-        match operated {
-            None => Ok(Sent::Dry),
-            Some(Ok(0)) => Err(CloseReason::Client),
-            Some(Ok(n)) => {
-                self.touch();
-                Ok(Sent::Some(n))
-            }
-            Some(Err(e)) if would_block(&e) => Ok(Sent::Blocked),
-            Some(Err(_)) => Err(CloseReason::Client),
-        }
-    }
-
-    /// Reads what the customer sent, at most `limit` bytes, and hands it to `take` within the
-    /// thread's buffer. 0 = the customer's end.
-    pub async fn receive<T>(&self, limit: usize, take: impl Fn(&[u8]) -> T) -> Result<Option<T>, CloseReason> {
-        loop {
-            self.client.readable().await.map_err(|_| CloseReason::Client)?;
-            let got = with_buffer(|buf| {
-                let want = limit.min(buf.len());
-                let read =
-                    self.meter.operate(Direction::Ingress, want, |g| self.client.try_read(&mut buf[..g.min(want)]))?;
-                Some(read.map(|n| (n, (n > 0).then(|| take(&buf[..n])))))
-            });
-            match got {
-                None => self.dry().await?,
-                Some(Ok((0, _))) => return Ok(None),
-                Some(Ok((_, taken))) => {
-                    self.touch();
-                    return Ok(taken);
-                }
-                Some(Err(e)) if would_block(&e) => {}
-                Some(Err(_)) => return Err(CloseReason::Client),
-            }
-        }
-    }
-
-    /// The lease has run dry and the customer's side is readable: bytes, or only its end?
-    async fn dry(&self) -> Result<(), CloseReason> {
-        match self.meter.ready().await {
-            Ok(()) => Ok(()),
-            // One byte is read away if it is no end; the tunnel is over then.
-            Err(stop) => match self.client.peek(&mut [0]).await {
-                Ok(0) => Err(CloseReason::Finished),
-                _ => Err(stop.into()),
-            },
-        }
-    }
-}
-
-enum Sent {
-    Some(usize),
-    Blocked,
-    Dry,
-}
-
 /// What each side sent before the relay began.
 #[derive(Debug, Default)]
 pub(crate) struct Early {
@@ -190,15 +63,17 @@ pub(crate) struct Early {
 
 /// Relays until both sides have finished, one breaks, or the tunnel is ended.
 pub(crate) async fn run(
-    client: &TcpStream,
-    upstream: &TcpStream,
+    client: &Leg,
+    upstream: &Leg,
     early: Early,
     meter: &Meter,
     tunnel: &Tunnel,
     idle: Duration,
 ) -> CloseReason {
-    let side = Metered::new(client, meter);
-    let both = async { tokio::try_join!(up(&side, upstream, early.client), down(&side, upstream, early.upstream)) };
+    let side = Side::new(client, meter);
+    let both = async {
+        tokio::try_join!(pump::up(&side, upstream, early.client), pump::down(&side, upstream, early.upstream))
+    };
     tokio::select! {
         biased;
         reason = tunnel.killed() => reason,
@@ -208,75 +83,12 @@ pub(crate) async fn run(
 }
 
 /// Waits until nothing has moved for `idle`.
-pub(crate) async fn idle_for(side: &Metered<'_>, idle: Duration) {
+pub(crate) async fn idle_for(side: &Side<'_>, idle: Duration) {
     loop {
-        let end = side.last.get() + idle;
+        let end = side.last() + idle;
         tokio::time::sleep_until(end.into()).await;
-        if side.last.get() + idle <= Instant::now() {
+        if side.last() + idle <= Instant::now() {
             return;
         }
-    }
-}
-
-async fn up(side: &Metered<'_>, upstream: &TcpStream, early: Vec<u8>) -> Result<(), CloseReason> {
-    let mut rest = early.as_slice();
-    while !rest.is_empty() {
-        side.meter.ready().await?;
-        if let Some(Ok(n)) = side.meter.operate(Direction::Ingress, rest.len(), |g| Ok(g.min(rest.len()))) {
-            write_all(upstream, &rest[..n]).await.map_err(|_| CloseReason::Upstream)?;
-            rest = &rest[n..];
-        }
-    }
-    drop(early);
-    let mut rounds = 0;
-    loop {
-        // What cannot be written at once is kept; the buffer is not.
-        let rest = side.receive(BUFFER, |bytes| match upstream.try_write(bytes) {
-            Ok(n) => Ok(bytes[n..].to_vec()),
-            Err(e) if would_block(&e) => Ok(bytes.to_vec()),
-            Err(e) => Err(e),
-        });
-        match rest.await? {
-            None => break,
-            Some(rest) => {
-                let rest = rest.map_err(|_| CloseReason::Upstream)?;
-                write_all(upstream, &rest).await.map_err(|_| CloseReason::Upstream)?;
-            }
-        }
-        turn(&mut rounds).await;
-    }
-    finish(upstream);
-    Ok(())
-}
-
-async fn down(side: &Metered<'_>, upstream: &TcpStream, early: Vec<u8>) -> Result<(), CloseReason> {
-    side.send(&early).await?;
-    drop(early);
-    let mut rounds = 0;
-    loop {
-        upstream.readable().await.map_err(|_| CloseReason::Upstream)?;
-        let rest = with_buffer(|buf| match upstream.try_read(buf) {
-            Ok(0) => Ok(None),
-            Ok(n) => match side.try_send(&buf[..n])? {
-                Sent::Some(sent) => Ok(Some(buf[sent..n].to_vec())),
-                Sent::Blocked | Sent::Dry => Ok(Some(buf[..n].to_vec())),
-            },
-            Err(e) if would_block(&e) => Ok(Some(Vec::new())),
-            Err(_) => Err(CloseReason::Upstream),
-        })?;
-        match rest {
-            None => break,
-            Some(rest) => side.send(&rest).await?,
-        }
-        turn(&mut rounds).await;
-    }
-    finish(side.client);
-    Ok(())
-}
-
-async fn turn(rounds: &mut u32) {
-    *rounds += 1;
-    if rounds.is_multiple_of(TURN) {
-        tokio::task::yield_now().await;
     }
 }

@@ -1,14 +1,17 @@
 //! A live tunnel or request, as others see it: who it belongs to, how to end it, why it ended.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use tokio::sync::Notify;
-use tollgate_domain::id::{LineLabel, ProxyId};
+use tollgate_domain::id::LineLabel;
 use tollgate_domain::refusal::{Code, Refusal};
 use tollgate_domain::time::Timestamp;
 
 use crate::account::Login;
+use crate::journal::Direction;
+use crate::route::Route;
 
 /// Why a tunnel ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +45,8 @@ pub enum CloseReason {
     Drain = 13,
     /// The customer was deleted.
     Deleted = 14,
+    /// Its source address is no longer listed, or must be now.
+    Source = 15,
 }
 
 impl CloseReason {
@@ -63,6 +68,7 @@ impl CloseReason {
             Self::Line => "line",
             Self::Drain => "drain",
             Self::Deleted => "deleted",
+            Self::Source => "source",
         }
     }
 
@@ -74,6 +80,7 @@ impl CloseReason {
             Self::Locked => (Code::LockedOut, "the account is locked"),
             Self::Expired => (Code::PlanExpired, "the plan ended"),
             Self::Deleted => (Code::AuthFailed, "no such account"),
+            Self::Source => (Code::IpNotAllowed, "this source address is not listed for the account"),
             Self::Credential => (Code::AuthFailed, "the credential was changed"),
             Self::Line => (Code::AssignInProgress, "the line changed"),
             Self::Kicked => (Code::UpstreamConnect, "the connection was closed by an operator"),
@@ -85,7 +92,7 @@ impl CloseReason {
         Refusal::new(code, detail)
     }
 
-    const KILLS: [Self; 9] = [
+    const KILLS: [Self; 10] = [
         Self::Quota,
         Self::Banned,
         Self::Locked,
@@ -95,18 +102,43 @@ impl CloseReason {
         Self::Line,
         Self::Drain,
         Self::Deleted,
+        Self::Source,
     ];
+}
+
+/// Why a tunnel may pass.
+#[derive(Clone)]
+pub(crate) enum Pass {
+    /// A password that matched this verifier.
+    Password { login: Arc<Login>, verifier: String },
+    /// Its source address is listed for the customer.
+    Source,
+}
+
+impl Pass {
+    /// Whether it still holds. Whether an address is still listed is looked at when a list changes.
+    pub fn holds(&self, now: Timestamp) -> bool {
+        match self {
+            Self::Password { login, verifier } => login.passes(verifier, now),
+            Self::Source => true,
+        }
+    }
 }
 
 /// A live tunnel.
 pub(crate) struct Tunnel {
     pub id: u64,
     pub line: LineLabel,
-    pub proxy: ProxyId,
-    pub login: Arc<Login>,
-    /// The verifier that its password matched.
-    pub verifier: String,
+    pub route: Arc<Route>,
+    pub pass: Pass,
+    /// Who is asking.
+    pub source: IpAddr,
+    /// Where it came in.
+    pub listener_port: u16,
+    pub correlation_id: String,
     pub opened_at: Timestamp,
+    /// Bytes from the client and to it so far, for who looks at it. Its meter writes them.
+    moved: [AtomicU64; 2],
     killed: AtomicU8,
     notify: Notify,
 }
@@ -114,9 +146,39 @@ pub(crate) struct Tunnel {
 static IDS: AtomicU64 = AtomicU64::new(1);
 
 impl Tunnel {
-    pub fn new(line: LineLabel, proxy: ProxyId, login: Arc<Login>, verifier: String, opened_at: Timestamp) -> Self {
-        let id = IDS.fetch_add(1, Ordering::Relaxed);
-        Self { id, line, proxy, login, verifier, opened_at, killed: AtomicU8::new(0), notify: Notify::new() }
+    pub fn new(
+        line: LineLabel,
+        route: Arc<Route>,
+        pass: Pass,
+        source: IpAddr,
+        listener_port: u16,
+        correlation_id: String,
+        opened_at: Timestamp,
+    ) -> Self {
+        Self {
+            id: IDS.fetch_add(1, Ordering::Relaxed),
+            line,
+            route,
+            pass,
+            source,
+            listener_port,
+            correlation_id,
+            opened_at,
+            moved: [const { AtomicU64::new(0) }; 2],
+            killed: AtomicU8::new(0),
+            notify: Notify::new(),
+        }
+    }
+
+    /// Notes how many bytes moved in a direction, in all. For its meter alone.
+    pub fn note_moved(&self, direction: Direction, total: u64) {
+        self.moved[usize::from(direction == Direction::Egress)].store(total, Ordering::Relaxed);
+    }
+
+    /// Bytes so far: from the client, to the client.
+    pub fn moved(&self) -> (u64, u64) {
+        let [ingress, egress] = &self.moved;
+        (ingress.load(Ordering::Relaxed), egress.load(Ordering::Relaxed))
     }
 
     /// Ends it; the first reason counts.

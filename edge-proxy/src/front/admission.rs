@@ -1,95 +1,186 @@
-//! Who may pass: credentials, standing, threads, bytes, and the way to an upstream.
+//! Who may pass: credentials or a listed source, standing, threads, requests, bytes; and the way
+//! to an upstream.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use tollgate_domain::allow::AllowEntry;
+use tollgate_domain::id::{LineLabel, ProxyId, UserName};
 use tollgate_domain::refusal::{Code, Refusal};
+use tollgate_domain::target::Target;
 use tollgate_domain::username::{self, UserSpec};
 
 use super::Front;
-use crate::account::{Entered, Login};
-use crate::auth;
+use crate::account::{Account, Entered, Login};
+use crate::auth::{self, Basic};
 use crate::core::Core;
 use crate::directory;
 use crate::exchange::stop_refusal;
-use crate::http::RequestHead;
-use crate::http::refusal::Answering;
+use crate::ingress::entrance::Kind;
+use crate::limits::rate;
+use crate::limits::shape::Shape;
+use crate::limits::source::Present;
 use crate::line::{LineUse, Using};
 use crate::meter::{Meter, Stop};
 use crate::route::{self, Route};
-use crate::tunnel::Tunnel;
+use crate::sources;
+use crate::tunnel::{Pass, Tunnel};
+use crate::upstream::{self, Failed, Through};
 
 /// Logins reloaded because their account was just given up.
 const RELOADS: u32 = 50;
 
+/// Who a client says it is.
+pub(super) enum Asking {
+    /// `Proxy-Authorization`, as sent.
+    Header(String),
+    /// The same as before on this connection.
+    Known(Known),
+    /// User name and password.
+    Password(Basic),
+    /// Nothing but its address.
+    Source,
+}
+
+/// Credentials that passed on this connection. They are compared with what the same client sent
+/// before, so nothing is learnt from how long that takes.
+#[derive(Clone)]
+pub(super) struct Known {
+    pub header: String,
+    login: Arc<Login>,
+    verifier: String,
+    spec: UserSpec,
+}
+
 /// Who may pass, and what is counted while they do.
 pub(super) struct Admitted {
-    pub(super) login: Arc<Login>,
-    pub(super) verifier: String,
-    pub(super) spec: UserSpec,
-    pub(super) _entered: Entered,
+    pub account: Arc<Account>,
+    pub pass: Pass,
+    pub spec: UserSpec,
+    present: Option<Present>,
+    _entered: Entered,
 }
 
 /// A way through, in use.
 pub(super) struct Way {
-    pub(super) line: Arc<LineUse>,
-    pub(super) route: Arc<Route>,
-    pub(super) _using: Using,
+    pub line: Arc<LineUse>,
+    pub route: Arc<Route>,
+    _using: Option<Using>,
+}
+
+impl Way {
+    /// What a failure says of the route: one that is lost is not used again.
+    pub fn give_up(&self, failed: &Failed) {
+        if failed.lost {
+            self.line.drop_route(&self.route);
+        }
+    }
 }
 
 /// A tunnel that others can see, while this lives.
 pub(super) struct Registered {
-    pub(super) core: Arc<Core>,
-    pub(super) tunnel: Arc<Tunnel>,
+    pub core: Arc<Core>,
+    pub account: Arc<Account>,
+    pub tunnel: Arc<Tunnel>,
 }
 
 impl Registered {
-    fn new(core: &Arc<Core>, tunnel: Arc<Tunnel>) -> Self {
+    fn new(core: &Arc<Core>, account: &Arc<Account>, tunnel: Arc<Tunnel>) -> Self {
         core.metrics.tunnels.fetch_add(1, Ordering::Relaxed);
         core.metrics.open_tunnels.fetch_add(1, Ordering::Relaxed);
-        tunnel.login.account.register(&tunnel);
-        Self { core: Arc::clone(core), tunnel }
+        account.register(&tunnel);
+        Self { core: Arc::clone(core), account: Arc::clone(account), tunnel }
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
         self.core.metrics.open_tunnels.fetch_sub(1, Ordering::Relaxed);
-        self.tunnel.login.account.unregister(self.tunnel.id);
+        self.account.unregister(self.tunnel.id);
     }
 }
 
 impl Front {
-    pub(super) async fn admit(&self, head: &RequestHead) -> Result<Admitted, Refusal> {
-        if self.core.draining() {
-            return Err(Refusal::new(Code::EdgeDraining, "this edge is shutting down"));
-        }
-        if let Some(left) = self.core.throttle.blocked(self.peer, Instant::now()) {
-            let seconds = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
-            let detail = "too many failed logins from this address";
-            return Err(Refusal::new(Code::AuthFailed, detail).retry_after(seconds));
-        }
-        let credentials = auth::basic(head.only("proxy-authorization")?)?;
-        let spec = username::parse(&credentials.user)?;
-        let offered = auth::verifier(&self.core.pepper, &credentials.password);
-        let now = self.core.clock.now();
+    /// Admits a client to one tunnel, exchange or association.
+    pub(super) async fn admit(&mut self, asking: Asking) -> Result<Admitted, Refusal> {
+        let who = self.identify(asking)?;
         for _ in 0..RELOADS {
-            let login = self.login(&spec, &offered).await?;
-            login.account.check_standing(now)?;
-            if let Some(entered) = login.account.enter()? {
-                let dry = login.account.ledger.ready(self.core.config.lease_timeout).await;
+            let (account, pass, spec) = self.authenticate(&who).await?;
+            account.check_standing(self.core.clock.now())?;
+            if let Some(entered) = account.enter()? {
+                let present = account.rates.enter(self.peer.ip())?;
+                account.rates.ask(present.as_ref().map(Present::source), rate::now_ns())?;
+                let dry = account.ledger.ready(self.core.config.lease_timeout).await;
                 dry.map_err(|d| stop_refusal(Stop::Dry(d)))?;
-                return Ok(Admitted { login, verifier: offered, spec, _entered: entered });
+                return Ok(Admitted { account, pass, spec, present, _entered: entered });
             }
             // The account was given up a moment ago: it is loaded anew.
             self.worker.forget(&spec.name);
+            self.known = None;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         Err(Refusal::new(Code::StoreUnavailable, "the account could not be loaded"))
     }
 
-    pub(super) async fn login(&self, spec: &UserSpec, offered: &str) -> Result<Arc<Login>, Refusal> {
+    /// Who a client is, before it says what it wants: for protocols that answer credentials apart.
+    pub(super) async fn vouch(&mut self, asking: Asking) -> Result<Asking, Refusal> {
+        let who = self.identify(asking)?;
+        let (_, pass, _) = self.authenticate(&who).await?;
+        Ok(match (pass, self.known.clone()) {
+            (Pass::Password { .. }, Some(known)) => Asking::Known(known),
+            _ => Asking::Source,
+        })
+    }
+
+    /// Reads what was sent: nothing is looked up yet.
+    fn identify(&self, asking: Asking) -> Result<Who, Refusal> {
+        if self.core.draining() {
+            return Err(Refusal::new(Code::EdgeDraining, "this edge is shutting down"));
+        }
+        if let Some(left) = self.core.throttle.blocked(self.peer.ip(), Instant::now()) {
+            let seconds = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
+            let detail = "too many failed logins from this address";
+            return Err(Refusal::new(Code::AuthFailed, detail).retry_after(seconds));
+        }
+        let (basic, header) = match asking {
+            Asking::Known(known) => return Ok(Who::Known(known)),
+            Asking::Source => return Ok(Who::Source),
+            Asking::Header(header) => (auth::basic(&header)?, header),
+            // No header is empty.
+            Asking::Password(basic) => (basic, String::new()),
+        };
+        let spec = username::parse(&basic.user)?;
+        let verifier = auth::verifier(&self.core.pepper, &basic.password);
+        Ok(Who::Password { spec, verifier, header })
+    }
+
+    /// The account of a client that may pass as far as its credentials or its address say.
+    async fn authenticate(&mut self, who: &Who) -> Result<(Arc<Account>, Pass, UserSpec), Refusal> {
+        let (login, verifier, spec) = match who {
+            Who::Source => return self.by_source().await,
+            Who::Known(known) if known.login.passes(&known.verifier, self.core.clock.now()) => {
+                (Arc::clone(&known.login), &known.verifier, &known.spec)
+            }
+            // Its password was changed: it is looked at like a new one.
+            Who::Known(known) => (self.login(&known.spec, &known.verifier).await?, &known.verifier, &known.spec),
+            Who::Password { spec, verifier, header } => {
+                let login = self.login(spec, verifier).await?;
+                self.known = Some(Known {
+                    header: header.clone(),
+                    login: Arc::clone(&login),
+                    verifier: verifier.clone(),
+                    spec: spec.clone(),
+                });
+                (login, verifier, spec)
+            }
+        };
+        let account = Arc::clone(&login.account);
+        self.check_source(&account, true).await?;
+        Ok((account, Pass::Password { login, verifier: verifier.clone() }, spec.clone()))
+    }
+
+    async fn login(&self, spec: &UserSpec, offered: &str) -> Result<Arc<Login>, Refusal> {
         let found = match self.worker.login(&spec.name) {
             Some(login) => Ok(login),
             None => {
@@ -110,40 +201,152 @@ impl Front {
         Ok(login)
     }
 
-    pub(super) fn count_failure(&self, refusal: &Refusal) {
-        if refusal.code == Code::AuthFailed {
-            self.core.throttle.failed(self.peer, Instant::now());
+    /// The account that lists the client's address.
+    async fn by_source(&self) -> Result<(Arc<Account>, Pass, UserSpec), Refusal> {
+        let required = || Refusal::new(Code::AuthRequired, "send Proxy-Authorization: Basic");
+        let Some(listed) = self.listed().await? else { return Err(required()) };
+        let load = directory::account(Arc::clone(&self.core), listed.customer.clone());
+        let account = self.core.on_control(load).await?;
+        account.profile().auth.judge(false, true).map_err(|_| required())?;
+        // Nobody named a line: the default one is meant.
+        let name = UserName::new(account.id.as_str()).map_err(|_| required())?;
+        Ok((account, Pass::Source, UserSpec::of(name)))
+    }
+
+    /// Whether the account takes clients from this address, with a `password` or without.
+    async fn check_source(&self, account: &Account, password: bool) -> Result<(), Refusal> {
+        let mode = account.profile().auth;
+        if mode.judge(password, false).is_ok() {
+            return Ok(());
+        }
+        let listed = self.listed().await?.is_some_and(|listed| listed.customer == account.id);
+        mode.judge(password, listed)
+            .map_err(|code| Refusal::new(code, "this source address is not listed for the account"))
+    }
+
+    /// The entry of an allow-list that the client's address is in.
+    async fn listed(&self) -> Result<Option<AllowEntry>, Refusal> {
+        let ip = self.peer.ip().to_canonical();
+        match self.core.directory.sources.known(ip) {
+            Some(known) => Ok(known),
+            None => self.core.on_control(sources::load(Arc::clone(&self.core), ip)).await,
         }
     }
 
-    pub(super) async fn way(&self, admitted: &Admitted, to: &Answering) -> Result<Way, Refusal> {
-        let account = &admitted.login.account;
+    fn count_failure(&self, refusal: &Refusal) {
+        if refusal.code == Code::AuthFailed {
+            self.core.throttle.failed(self.peer.ip(), Instant::now());
+        }
+    }
+
+    /// Whether the customer's target rules, and the edge's own, allow `target`.
+    pub(super) fn check_target(&self, admitted: &Admitted, target: &Target) -> Result<(), Refusal> {
+        self.core.check_own(target)?;
+        admitted.account.profile().limits.targets.check(target)?;
+        self.core.config.policy.check_through_upstream(target)
+    }
+
+    /// The way of a line, or of the port that the client came through. `lost` is the proxy that was
+    /// tried and is gone.
+    pub(super) async fn way(
+        &self,
+        admitted: &Admitted,
+        correlation_id: &str,
+        lost: Option<ProxyId>,
+    ) -> Result<Way, Refusal> {
+        let account = &admitted.account;
+        if let Some(behind) = self.entrance.upstream() {
+            if behind.owner.as_ref().is_some_and(|owner| *owner != account.id) {
+                return Err(Refusal::new(Code::Forbidden, "this port belongs to another account"));
+            }
+            let label = match self.entrance.kind {
+                Kind::Port(port) => LineLabel::new(format!("port.{port}")).ok(),
+                Kind::Gateway | Kind::Tls => None,
+            };
+            let line = account.line(&label.unwrap_or_else(|| admitted.spec.line_label()));
+            let route = Route::of_port(&behind, &admitted.spec.line_label(), admitted.spec.life_min);
+            return Ok(Way { line, route: Arc::new(route), _using: None });
+        }
         let line = account.line(&admitted.spec.line_label());
-        let route = route::find(&self.core, account, &line, &admitted.spec, &to.correlation_id).await?;
+        let route = route::find(&self.core, account, &line, &admitted.spec, correlation_id, lost).await?;
         // A session uses another line's proxy: it is that line that must not close meanwhile.
         let used = if route.line == line.key.label { Arc::clone(&line) } else { account.line(&route.line) };
         let using = Using::new(&self.core, &used);
-        Ok(Way { line, route, _using: using })
+        Ok(Way { line, route, _using: Some(using) })
+    }
+
+    /// A tunnel to `target`. Where the gateway says that the address is no longer ours, another is
+    /// asked for, once: nothing has been answered yet.
+    pub(super) async fn connect(
+        &self,
+        admitted: &Admitted,
+        target: &Target,
+        correlation_id: &str,
+    ) -> Result<(Way, Through), Refusal> {
+        self.check_target(admitted, target)?;
+        let way = self.way(admitted, correlation_id, None).await?;
+        let failed = match upstream::connect(&self.worker, &way.route, target).await {
+            Ok(through) => return Ok((way, through)),
+            Err(failed) => failed,
+        };
+        way.give_up(&failed);
+        if !failed.lost || self.entrance.upstream().is_some() {
+            return Err(failed.refusal);
+        }
+        let lost = way.route.proxy.clone();
+        drop(way);
+        let way = self.way(admitted, correlation_id, Some(lost)).await?;
+        let through = upstream::connect(&self.worker, &way.route, target).await.map_err(|failed| {
+            way.give_up(&failed);
+            failed.refusal
+        })?;
+        Ok((way, through))
     }
 
     pub(super) fn meter(&self, admitted: &Admitted, way: &Way) -> Meter {
         let label = way.line.key.label.clone();
-        let account = Arc::clone(&admitted.login.account);
-        Meter::new(Arc::clone(&self.core), account, label, way.route.proxy.clone(), self.worker.index)
+        let account = Arc::clone(&admitted.account);
+        let source = admitted.present.as_ref().map(|p| Arc::clone(p.source()));
+        let port = Some(Arc::clone(&self.entrance.bytes));
+        let first_wins = self.worker.live.get().goproxy_first_wins;
+        let shape = Shape::new(Arc::clone(&account.rates), source, port, first_wins);
+        Meter::new(Arc::clone(&self.core), account, label, way.route.proxy.clone(), self.worker.index, shape)
     }
 
-    /// Makes the tunnel visible to bans and kicks; then looks again whether it may pass, for a
+    /// Makes the tunnel, and what `meter` counts of it, visible to bans, kicks and whoever looks; then looks again whether it may pass, for a
     /// change may have come while nobody could see it.
-    pub(super) fn register(&self, admitted: &Admitted, way: &Way) -> Result<Registered, Refusal> {
+    pub(super) async fn register(
+        &self,
+        admitted: &Admitted,
+        way: &Way,
+        correlation_id: &str,
+        meter: &Meter,
+    ) -> Result<Registered, Refusal> {
         let now = self.core.clock.now();
-        let login = Arc::clone(&admitted.login);
-        let label = way.line.key.label.clone();
-        let tunnel = Tunnel::new(label, way.route.proxy.clone(), login, admitted.verifier.clone(), now);
-        let registered = Registered::new(&self.core, Arc::new(tunnel));
-        admitted.login.account.check_standing(now)?;
-        if !admitted.login.passes(&admitted.verifier, now) {
+        let tunnel = Tunnel::new(
+            way.line.key.label.clone(),
+            Arc::clone(&way.route),
+            admitted.pass.clone(),
+            self.peer.ip().to_canonical(),
+            self.entrance.local.port(),
+            correlation_id.to_owned(),
+            now,
+        );
+        let tunnel = Arc::new(tunnel);
+        meter.attach(&tunnel);
+        let registered = Registered::new(&self.core, &admitted.account, tunnel);
+        admitted.account.check_standing(now)?;
+        if !admitted.pass.holds(now) {
             return Err(Refusal::new(Code::AuthFailed, "the credential was changed"));
         }
+        self.check_source(&admitted.account, matches!(admitted.pass, Pass::Password { .. })).await?;
         Ok(registered)
     }
+}
+
+/// Who a client is, as far as what it sent tells.
+enum Who {
+    Password { spec: UserSpec, verifier: String, header: String },
+    Known(Known),
+    Source,
 }

@@ -1,9 +1,9 @@
 //! Targets of absolute-form requests, and how targets are written.
 
-use std::net::IpAddr;
+use std::borrow::Cow;
 
 use tollgate_domain::refusal::{Code, Refusal};
-use tollgate_domain::target::{self, Host, Target};
+use tollgate_domain::target::{self, Target};
 
 /// The target of an absolute-form request.
 pub(super) fn absolute(uri: &str) -> Result<Target, Refusal> {
@@ -27,20 +27,21 @@ pub(super) fn absolute(uri: &str) -> Result<Target, Refusal> {
     Ok(Target { host: target::parse_host(authority)?, port: 80 })
 }
 
-fn host_text(host: &Host) -> String {
-    match host {
-        Host::Name(name) => name.clone(),
-        Host::Ip(IpAddr::V6(ip)) => format!("[{ip}]"),
-        Host::Ip(ip) => ip.to_string(),
-    }
-}
-
-pub(super) fn authority(target: &Target) -> String {
-    format!("{}:{}", host_text(&target.host), target.port)
-}
-
+/// `Host` for a target: without the port that HTTP means anyway.
 pub(super) fn host_header(target: &Target) -> String {
-    if target.port == 80 { host_text(&target.host) } else { authority(target) }
+    if target.port == 80 { target.host.to_string() } else { target.to_string() }
+}
+
+/// The origin-form of an absolute-form target (RFC 9112 section 3.2.1), which has passed
+/// [`absolute`]; for OPTIONS without a path the asterisk-form (section 3.2.4).
+pub(super) fn path<'a>(method: &str, uri: &'a str) -> Cow<'a, str> {
+    let rest = uri.get(7..).unwrap_or_default();
+    match rest.find(['/', '?']).map(|at| &rest[at..]) {
+        Some(path) if path.starts_with('/') => Cow::Borrowed(path),
+        Some(query) => Cow::Owned(format!("/{query}")),
+        None if method == "OPTIONS" => Cow::Borrowed("*"),
+        None => Cow::Borrowed("/"),
+    }
 }
 
 #[cfg(test)]
@@ -48,8 +49,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_origin_is_asked_for_a_path() {
+        assert_eq!(path("GET", "http://a.test/x?y"), "/x?y");
+        assert_eq!(path("GET", "http://a.test?y/z"), "/?y/z");
+        assert_eq!(path("GET", "http://a.test:81"), "/");
+        assert_eq!(path("OPTIONS", "http://a.test"), "*");
+    }
+
+    #[test]
     fn absolute_targets_are_read_strictly() {
-        let read = |uri| absolute(uri).map(|t| (authority(&t), host_header(&t))).map_err(|r| r.code);
+        let read = |uri| absolute(uri).map(|t| (t.to_string(), host_header(&t))).map_err(|r| r.code);
         let is = |a: &str, h: &str| Ok((a.to_owned(), h.to_owned()));
         assert_eq!(read("http://a.test/x"), is("a.test:80", "a.test"));
         assert_eq!(read("HTTP://a.test:8080?q"), is("a.test:8080", "a.test:8080"));

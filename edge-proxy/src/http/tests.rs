@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use tollgate_domain::refusal::{Code, Lang, Refusal};
 
 use super::framing::Chunked;
+use super::head::Forward;
 use super::refusal::{Answering, render};
 use super::*;
 
@@ -17,7 +18,7 @@ fn with(headers: &str) -> Result<Body, Code> {
 fn a_plain_head_is_read() {
     let text = "GET http://a.test/x HTTP/1.1\r\nHost: a.test\r\nX: 1\r\n\r\n";
     let head = parse(text).unwrap();
-    assert_eq!((head.method.as_str(), head.target.as_str(), head.minor), ("GET", "http://a.test/x", 1));
+    assert_eq!((head.method(), head.target(), head.minor), ("GET", "http://a.test/x", 1));
     assert_eq!((head.only("x").unwrap(), head.length), (Some("1"), text.len()));
     assert!(head.keep_alive());
     assert_eq!(head::complete(text.as_bytes(), 0).unwrap(), Some(text.len()));
@@ -90,6 +91,9 @@ fn answers_end_as_their_method_and_status_say() {
     assert_eq!(body("GET", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"), Ok(Body::length(9)));
     assert!(body("GET", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\nContent-Length: 9\r\n\r\n").is_err());
     assert!(ResponseHead::parse(b"garbage\r\n\r\n").is_err());
+    for (status, ok) in [("000", false), ("099", false), ("100", true), ("999", true), ("1000", false), ("20", false)] {
+        assert_eq!(ResponseHead::parse(format!("HTTP/1.1 {status} X\r\n\r\n").as_bytes()).is_ok(), ok, "{status}");
+    }
 }
 
 #[test]
@@ -99,7 +103,10 @@ fn what_is_passed_on_keeps_framing_and_drops_what_concerns_the_connection() {
          X-Drop: 1\r\nKeep-Alive: 5\r\nProxy-Authorization: Basic secret\r\nUpgrade: h2c\r\nTE: trailers\r\nX-Keep: 2\r\n\r\n",
     )
     .unwrap();
-    let out = String::from_utf8(head.forward("a.test", "Basic ours")).unwrap();
+    let out = {
+        let how = Forward { host: "a.test", authorization: Some("Basic ours"), ..Forward::default() };
+        String::from_utf8(head.forward(&how)).unwrap()
+    };
     assert_eq!(
         out,
         "POST http://a.test/ HTTP/1.1\r\nHost: a.test\r\nContent-Length: 3\r\nX-Keep: 2\r\n\
@@ -153,10 +160,10 @@ proptest! {
     fn no_bytes_make_a_parser_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
         let _ = head::complete(&bytes, bytes.len() / 2);
         if let Ok(head) = RequestHead::parse(&bytes) {
-            let _ = (head.body(), head.keep_alive(), head.forward("h", "a"));
+            let _ = (head.body(), head.keep_alive(), head.forward(&Forward { host: "h", authorization: Some("a"), ..Forward::default() }));
         }
         if let Ok(head) = ResponseHead::parse(&bytes) {
-            let _ = (head.body("GET"), head.forward(true));
+            let _ = (head.body("GET"), head.forward(true, None));
         }
         let _ = Chunked::default().advance(&bytes);
     }

@@ -2,7 +2,7 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -115,8 +115,12 @@ pub(crate) fn earlier(dir: &Path, edge: &EdgeId) -> Result<Vec<Remains>, Journal
             continue;
         }
         let file_error = |why: io::Error| JournalError::File { path: path.clone(), why };
-        let file = OpenOptions::new().read(true).write(true).open(&path).map_err(file_error)?;
-        if !lock(&file).map_err(file_error)? {
+        let file = match OpenOptions::new().read(true).write(true).open(&path) {
+            // A predecessor ended cleanly a moment ago.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+            opened => opened.map_err(file_error)?,
+        };
+        if !lock(&file).map_err(file_error)? || file.metadata().map_err(file_error)?.nlink() == 0 {
             continue;
         }
         if name.ends_with(UNFINISHED) {
@@ -127,6 +131,30 @@ pub(crate) fn earlier(dir: &Path, edge: &EdgeId) -> Result<Vec<Remains>, Journal
         found.push(check(path, file, edge)?);
     }
     found.sort_by_key(|r| r.session.epoch);
+    Ok(found)
+}
+
+/// Lives of `edge` whose journals in `dir` a live process holds; this process too, if it has one.
+pub(crate) fn living(dir: &Path, edge: &EdgeId) -> Result<Vec<EdgeSession>, JournalError> {
+    let mut found = Vec::new();
+    let dir_error = |why: io::Error| JournalError::File { path: dir.to_owned(), why };
+    let prefix = format!("{PREFIX}{edge}-");
+    for entry in std::fs::read_dir(dir).map_err(dir_error)? {
+        let path = entry.map_err(dir_error)?.path();
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        let epoch = name.strip_prefix(&prefix).and_then(|n| n.strip_suffix(SUFFIX)).and_then(|n| n.parse().ok());
+        let Some(epoch) = epoch else { continue };
+        let held = match OpenOptions::new().read(true).write(true).open(&path) {
+            Ok(file) => lock(&file).map(|ours| !ours),
+            // It ended a moment ago.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(e) => Err(e),
+        };
+        if held.map_err(|why| JournalError::File { path: path.clone(), why })? {
+            found.push(EdgeSession { edge: edge.clone(), epoch });
+        }
+    }
+    found.sort_by_key(|s| s.epoch);
     Ok(found)
 }
 

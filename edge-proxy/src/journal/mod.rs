@@ -15,7 +15,7 @@ mod read;
 mod tests;
 
 pub use file::JournalError;
-pub(crate) use file::earlier;
+pub(crate) use file::{earlier, living};
 pub(crate) use read::{LeaseLeft, Remains, UsageLeft};
 
 use std::io;

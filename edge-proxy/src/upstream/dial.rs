@@ -1,0 +1,189 @@
+//! Reaching an address of our own choosing: resolved, judged, pinned, raced.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
+use ipnet::IpNet;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+use tollgate_domain::refusal::{Code, Refusal};
+use tollgate_domain::target;
+
+use crate::worker::Worker;
+
+/// The next address is tried beside the one that does not answer after this time (RFC 8305
+/// section 5, Connection Attempt Delay).
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+
+/// Whom an address belongs to, as far as refusals say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// An upstream that an operator configured.
+    Gateway,
+    /// A target that a customer asked for.
+    Target,
+}
+
+impl Whose {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Gateway => "the gateway",
+            Self::Target => "the target",
+        }
+    }
+}
+
+/// A connection to `host`, within the time for it.
+pub(crate) async fn tcp(worker: &Worker, host: &str, port: u16, whose: Whose) -> Result<TcpStream, Refusal> {
+    let late = || Refusal::new(Code::UpstreamTimeout, format!("{} did not answer in time", whose.name()));
+    timeout(worker.live.get().connect_timeout, reach(worker, host, port, whose)).await.map_err(|_| late())?
+}
+
+async fn reach(worker: &Worker, host: &str, port: u16, whose: Whose) -> Result<TcpStream, Refusal> {
+    let addresses = addresses(worker, host, port, whose).await?;
+    let unreachable =
+        |e: io::Error| Refusal::new(Code::UpstreamConnect, format!("{} is not reachable: {}", whose.name(), e.kind()));
+    let stream = race(&addresses).await.map_err(unreachable)?;
+    settle(&stream, worker.live.get().tcp_keepalive);
+    Ok(stream)
+}
+
+/// The addresses of `host` that may be dialled. What is judged here is what is dialled: nothing
+/// is resolved again.
+///
+/// # Errors
+/// `DEST_BLOCKED` or `LOOP` for a target, `UPSTREAM_CONNECT` for a gateway, if none may.
+pub(crate) async fn addresses(
+    worker: &Worker,
+    host: &str,
+    port: u16,
+    whose: Whose,
+) -> Result<Vec<SocketAddr>, Refusal> {
+    let core = &worker.core;
+    let found = worker.names.lookup(&*core.resolver, host, port).await;
+    let found = found
+        .map_err(|_| Refusal::new(Code::UpstreamConnect, format!("the name of {} has no address", whose.name())))?;
+    let mut refused = None;
+    let mut allowed = Vec::new();
+    for address in found {
+        match judge(worker, address, whose) {
+            Ok(()) => allowed.push(address),
+            Err(e) => refused = Some(e),
+        }
+    }
+    match refused {
+        Some(refusal) if allowed.is_empty() => Err(refusal),
+        _ => Ok(allowed),
+    }
+}
+
+/// Whether `address` may be dialled.
+///
+/// # Errors
+/// As [`addresses`].
+pub(crate) fn judge(worker: &Worker, address: SocketAddr, whose: Whose) -> Result<(), Refusal> {
+    let config = worker.live.get();
+    let allow: &[IpNet] = match whose {
+        Whose::Gateway => &config.dial_allow,
+        Whose::Target => &config.target_allow,
+    };
+    if whose == Whose::Target && worker.core.is_own(address) {
+        return Err(Refusal::new(Code::Loop, "the target is this edge itself"));
+    }
+    target::check_dial_address(address.ip(), allow).map_err(|e| match whose {
+        Whose::Target => e,
+        Whose::Gateway => {
+            Refusal::new(Code::UpstreamConnect, format!("the gateway's address is not allowed: {}", e.detail))
+        }
+    })
+}
+
+/// The first connection that comes about.
+async fn race(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+    if let [one] = addresses {
+        return TcpStream::connect(one).await;
+    }
+    let mut left = addresses.iter().copied();
+    let mut attempts = FuturesUnordered::new();
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    let mut start_next = true;
+    loop {
+        if start_next {
+            attempts.extend(left.next().map(TcpStream::connect));
+        }
+        let more = left.len() > 0;
+        start_next = tokio::select! {
+            done = attempts.next(), if !attempts.is_empty() => match done {
+                Some(Ok(stream)) => return Ok(stream),
+                Some(Err(e)) => {
+                    last = e;
+                    true
+                }
+                None => true,
+            },
+            () = tokio::time::sleep(ATTEMPT_DELAY), if more => true,
+            else => return Err(last),
+        };
+        if attempts.is_empty() && left.len() == 0 {
+            return Err(last);
+        }
+    }
+}
+
+/// What every connection of ours is set to.
+fn settle(stream: &TcpStream, keepalive: Duration) {
+    let _ = stream.set_nodelay(true);
+    if !keepalive.is_zero() {
+        let _ = SockRef::from(stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(keepalive));
+    }
+}
+
+/// The address of a literal host, else nothing.
+pub(crate) fn literal(host: &target::Host) -> Option<IpAddr> {
+    match host {
+        target::Host::Ip(ip) => Some(*ip),
+        target::Host::Name(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_at_once_where_one_refuses() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        // Free a moment ago: nobody listens there.
+        let bad = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let stream = race(&[bad, bad, good]).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+        assert_eq!(race(&[bad, bad]).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        race(&[]).await.unwrap_err();
+    }
+
+    #[tokio::test]
+    async fn a_silent_address_does_not_hold_up_the_next() {
+        // A full backlog: further connections are neither refused nor answered.
+        let silent = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        silent.bind(&"127.0.0.1:0".parse::<SocketAddr>().unwrap().into()).unwrap();
+        silent.listen(0).unwrap();
+        let silent_at = silent.local_addr().unwrap().as_socket().unwrap();
+        let _fill: Vec<_> = (0..4)
+            .map(|_| {
+                let s = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+                s.set_nonblocking(true).unwrap();
+                let _ = s.connect(&silent_at.into());
+                s
+            })
+            .collect();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let good = listener.local_addr().unwrap();
+        let stream = timeout(Duration::from_secs(20), race(&[silent_at, good])).await.unwrap().unwrap();
+        assert_eq!(stream.peer_addr().unwrap(), good);
+    }
+}
