@@ -159,7 +159,7 @@ async fn a_refused_request_leaves_the_connection_open_for_the_next() {
     let w = World::new(1 << 20, limits()).await;
     let edge = w.start().await;
     let mut c = Client::open(&edge).await;
-    c.send("GET http://origin.test/ip HTTP/1.1\r\n\r\n").await;
+    c.send("GET http://origin.test/ip HTTP/1.1\r\nHost: origin.test\r\n\r\n").await;
     let (head, _) = c.answer().await;
     assert_eq!(status(&head), 407, "{head}");
     c.send(&request("GET", "http://origin.test/ip", "")).await;

@@ -15,7 +15,7 @@ fn key() -> LineKey {
     LineKey { customer: demo(), label: "a".parse().unwrap() }
 }
 
-async fn open_line(w: &World) {
+pub async fn open_line(w: &World) {
     let line = Line {
         key: key(),
         state: LineState::Open,

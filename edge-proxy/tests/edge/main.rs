@@ -6,11 +6,24 @@
 
 mod absolute;
 mod admin;
+mod commands;
 mod connect;
 mod crash;
+mod detect;
+mod framing;
+mod limits;
 mod lines;
 mod live;
 mod money;
+mod packaging;
+mod ports;
 mod program;
 mod refusals;
+mod rules;
+mod sequences;
+mod socks;
+mod sources;
 mod support;
+mod takeover;
+mod udp;
+mod upstreams;

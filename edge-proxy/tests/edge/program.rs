@@ -1,17 +1,21 @@
 //! The program: settings, signals, exit codes, and its calls to AWS.
 
+use std::fs::File;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tollgate_domain::assignment::{AssignReply, AssignRequest};
 
 use crate::support::world::{PASSWORD, PEPPER, assignment, limits, plan_bucket};
 use crate::support::{World, body_of, connect, eventually, read_all, read_head, status};
 
-fn program() -> Command {
+pub fn program() -> Command {
     let mut c = Command::new(env!("CARGO_BIN_EXE_tollgate-edge"));
     c.env_clear().stderr(Stdio::piped());
     c
@@ -60,34 +64,80 @@ async fn bind() -> (TcpListener, SocketAddr) {
     (listener, addr)
 }
 
+/// What the program lives in: the tables and AWS behind sockets, addresses to listen on, a file
+/// for what it says.
+pub struct Around {
+    pub gateway: SocketAddr,
+    pub admin: SocketAddr,
+    tables_at: SocketAddr,
+    others_at: SocketAddr,
+    dir: TempDir,
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Drop for Around {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Around {
+    pub async fn start(w: &World) -> Self {
+        let (tables, tables_at) = bind().await;
+        let (others, others_at) = bind().await;
+        let tasks = [w.engine.serve(tables), tokio::spawn(aws(others))];
+        // Free a moment ago: the program binds them itself.
+        let (gateway, admin) = (bind().await.1, bind().await.1);
+        Self { gateway, admin, tables_at, others_at, dir: TempDir::new().unwrap(), tasks }
+    }
+
+    fn said_in(&self) -> PathBuf {
+        self.dir.path().join("stderr")
+    }
+
+    /// All that programs said so far.
+    pub fn said(&self) -> String {
+        std::fs::read_to_string(self.said_in()).unwrap()
+    }
+
+    /// A file that tests write for the program.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    }
+
+    /// The program over `w`'s tables.
+    pub fn program(&self, w: &World) -> Command {
+        let said = File::options().append(true).create(true).open(self.said_in()).unwrap();
+        let mut c = program();
+        c.stderr(said)
+            .env("AWS_ACCESS_KEY_ID", "test")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_REGION", "us-east-1")
+            .env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{}", self.tables_at))
+            .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", format!("http://{}", self.others_at))
+            .env("AWS_ENDPOINT_URL_LAMBDA", format!("http://{}", self.others_at))
+            .env("TOLLGATE_EDGE_ID", "edge1")
+            .env("TOLLGATE_EDGE_DATA_DIR", w.data_dir())
+            .env("TOLLGATE_EDGE_LISTEN", self.gateway.to_string())
+            .env("TOLLGATE_EDGE_ADMIN", self.admin.to_string())
+            .env("TOLLGATE_EDGE_DIAL_ALLOW", "127.0.0.0/8")
+            .env("TOLLGATE_EDGE_DRAIN_S", "1")
+            .env("TOLLGATE_TABLE_PREFIX", "t-")
+            .env("TOLLGATE_ASSIGN_FUNCTION", "assign")
+            .env("TOLLGATE_PEPPER_SECRET", "pepper")
+            .env("TOLLGATE_SECRET_PREFIX", "x/");
+        c
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn sigterm_drains_settles_and_exits_0() {
     let w = World::new(1 << 20, limits()).await;
-    let (tables, tables_at) = bind().await;
-    let server = w.engine.serve(tables);
-    let (others, others_at) = bind().await;
-    let aws = tokio::spawn(aws(others));
-    // Free a moment ago: the program binds them itself.
-    let (gateway, admin) = (bind().await.1, bind().await.1);
-    let mut child = program()
-        .env("AWS_ACCESS_KEY_ID", "test")
-        .env("AWS_SECRET_ACCESS_KEY", "test")
-        .env("AWS_REGION", "us-east-1")
-        .env("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{tables_at}"))
-        .env("AWS_ENDPOINT_URL_SECRETS_MANAGER", format!("http://{others_at}"))
-        .env("AWS_ENDPOINT_URL_LAMBDA", format!("http://{others_at}"))
-        .env("TOLLGATE_EDGE_ID", "edge1")
-        .env("TOLLGATE_EDGE_DATA_DIR", w.data_dir())
-        .env("TOLLGATE_EDGE_LISTEN", gateway.to_string())
-        .env("TOLLGATE_EDGE_ADMIN", admin.to_string())
-        .env("TOLLGATE_EDGE_DIAL_ALLOW", "127.0.0.0/8")
-        .env("TOLLGATE_EDGE_DRAIN_S", "1")
-        .env("TOLLGATE_TABLE_PREFIX", "t-")
-        .env("TOLLGATE_ASSIGN_FUNCTION", "assign")
-        .env("TOLLGATE_PEPPER_SECRET", "pepper")
-        .env("TOLLGATE_SECRET_PREFIX", "x/")
-        .spawn()
-        .unwrap();
+    let around = Around::start(&w).await;
+    let gateway = around.gateway;
+    let mut child = around.program(&w).spawn().unwrap();
     eventually("it listens", || async { TcpStream::connect(gateway).await.is_ok() }).await;
     // The tables' plan is of February 2024: the program's clock is today's.
     let (_c, head) = connect(gateway, "bytes.test:700", "demo", PASSWORD).await;
@@ -108,12 +158,8 @@ async fn sigterm_drains_settles_and_exits_0() {
     assert_eq!(status(&head), 200, "{head}");
     let stopped = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(stopped.success());
-    let exit = tokio::task::spawn_blocking(move || {
-        let mut log = String::new();
-        std::io::Read::read_to_string(child.stderr.as_mut().unwrap(), &mut log).unwrap();
-        (child.wait().unwrap(), log)
-    });
-    let (exit, log) = exit.await.unwrap();
+    let exit = tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
+    let log = around.said();
     assert_eq!(exit.code(), Some(0), "{log}");
     assert!(w.files().is_empty());
     let folded: u64 =
@@ -130,6 +176,115 @@ async fn sigterm_drains_settles_and_exits_0() {
     for secret in [PASSWORD, PEPPER, "zone-password"] {
         assert!(!log.contains(secret));
     }
-    aws.abort();
-    server.abort();
+}
+
+async fn signal(child: &std::process::Child, name: &str) {
+    assert!(Command::new("kill").args([name, &child.id().to_string()]).status().unwrap().success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sighup_applies_a_good_file_and_keeps_the_old_settings_over_a_bad_one() {
+    let w = World::new(0, limits()).await;
+    let around = Around::start(&w).await;
+    let logs = TempDir::new().unwrap();
+    let path = |name: &str| logs.path().join(name);
+    let file = |log: &str, more: &str| format!("{more}\n[access_log]\npath = {:?}\n", path(log));
+    let at = around.file("edge.toml", &file("one.log", ""));
+    let manager = std::os::unix::net::UnixDatagram::bind(path("notify")).unwrap();
+    manager.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let heard = || {
+        let mut buf = [0; 256];
+        let n = manager.recv(&mut buf).unwrap();
+        String::from_utf8(buf[..n].to_vec()).unwrap()
+    };
+    let mut child = around.program(&w).arg("--config").arg(&at).env("NOTIFY_SOCKET", path("notify")).spawn().unwrap();
+    assert!(heard().starts_with("READY=1"));
+    assert!(path("one.log").exists());
+
+    around.file("edge.toml", &file("two.log", "auth.failures = 11"));
+    signal(&child, "-HUP").await;
+    assert!(heard().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    assert!(heard().starts_with("READY=1"));
+    eventually("the new file is used", || std::future::ready(path("two.log").exists())).await;
+    let said = around.said();
+    let waits = said.lines().find(|l| l.contains("waits for the next start")).unwrap();
+    assert!(waits.contains("\"key\":\"auth.failures\""), "{waits}");
+
+    around.file("edge.toml", &file("three.log", "idel_s = 7"));
+    signal(&child, "-HUP").await;
+    assert!(heard().starts_with("RELOADING=1"));
+    assert!(heard().starts_with("READY=1"));
+    assert!(around.said().contains("idel_s: is no known setting; did you mean idle_s?"));
+    let metrics = get(around.admin, "/metrics").await;
+    for line in ["reloads_total{outcome=\"applied\"} 1", "reloads_total{outcome=\"refused\"} 1"] {
+        assert!(metrics.contains(line), "{metrics}");
+    }
+    assert!(!path("three.log").exists());
+
+    // An external logrotate.
+    std::fs::rename(path("two.log"), path("moved.log")).unwrap();
+    signal(&child, "-USR1").await;
+    eventually("the file is opened again", || std::future::ready(path("two.log").exists())).await;
+    signal(&child, "-TERM").await;
+    assert!(heard().starts_with("STOPPING=1"));
+    let exit = tokio::task::spawn_blocking(move || child.wait().unwrap()).await.unwrap();
+    assert_eq!(exit.code(), Some(0), "{}", around.said());
+}
+
+async fn get(admin: SocketAddr, path: &str) -> String {
+    let mut c = TcpStream::connect(admin).await.unwrap();
+    c.write_all(format!("GET {path} HTTP/1.1\r\nHost: a\r\n\r\n").as_bytes()).await.unwrap();
+    String::from_utf8(read_all(&mut c).await).unwrap()
+}
+
+#[test]
+fn check_config_prints_what_holds_or_all_that_is_wrong() {
+    let dir = TempDir::new().unwrap();
+    let file = dir.path().join("edge.toml");
+    let check = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        program().args(["--check-config", "--config"]).arg(&file).env("TOLLGATE_EDGE_IDLE_S", "7").output().unwrap()
+    };
+    let good = "id = 'edge1'\nassign_function = 'assign'\npepper_secret = 'the/pepper'\n";
+    let out = check(good);
+    assert_eq!(out.status.code(), Some(0));
+    let shown = String::from_utf8(out.stdout).unwrap();
+    assert!(shown.contains("idle_s = 7  # TOLLGATE_EDGE_IDLE_S\n"), "{shown}");
+    assert!(shown.contains("pepper_secret = \"the/pepper\""), "{shown}");
+    // What is printed is a file that means the same.
+    assert_eq!(check(&shown).status.code(), Some(0));
+
+    let bad = check("id = 'Edge One'\nassign_function = 'assign'\nwrokers = 1\nheader_s = 0\n");
+    assert_eq!(bad.status.code(), Some(64));
+    let told = String::from_utf8(bad.stderr).unwrap();
+    for part in [
+        "id: \"Edge One\"",
+        "wrokers: is no known setting; did you mean workers?",
+        "header_s: 0 is not within",
+        "pepper_secret (or TOLLGATE_PEPPER_SECRET): is not set",
+    ] {
+        assert!(told.contains(part), "{part}: {told}");
+    }
+    let missing = check(&format!("{good}tls.certificate = '/nowhere/a'\ntls.key = '/nowhere/b'\n"));
+    assert_eq!(missing.status.code(), Some(64));
+    let told = String::from_utf8(missing.stderr).unwrap();
+    assert!(told.contains("/nowhere/a cannot be read") && told.contains("/nowhere/b cannot be read"), "{told}");
+}
+
+#[test]
+fn the_command_line_explains_itself() {
+    let help = program().arg("--help").output().unwrap();
+    assert_eq!(help.status.code(), Some(0));
+    let text = String::from_utf8(help.stdout).unwrap();
+    for word in ["--config", "--check-config", "--takeover", "SIGHUP"] {
+        assert!(text.contains(word), "{text}");
+    }
+    let version = program().arg("--version").output().unwrap();
+    assert_eq!(String::from_utf8(version.stdout).unwrap(), format!("tollgate-edge {}\n", env!("CARGO_PKG_VERSION")));
+    let wrong = program().arg("--chekc-config").output().unwrap();
+    assert_eq!(wrong.status.code(), Some(64));
+    assert!(String::from_utf8(wrong.stderr).unwrap().contains("--chekc-config"));
+    let unread = program().args(["--config", "/nowhere/edge.toml"]).output().unwrap();
+    assert_eq!(unread.status.code(), Some(64));
+    assert!(String::from_utf8(unread.stderr).unwrap().contains("/nowhere/edge.toml"));
 }

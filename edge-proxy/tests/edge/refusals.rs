@@ -68,7 +68,7 @@ async fn what_is_refused_before_a_route_is_sought() {
     refused(at, &ask("mail.test:25", "demo", PASSWORD), Code::DestBlocked).await;
     let auth = basic("demo", PASSWORD);
     let with = |line: &str, rest: &str| format!("{line}\r\nProxy-Authorization: {auth}\r\n{rest}\r\n");
-    refused(at, &with("GET /ip HTTP/1.1", "Host: x\r\n"), Code::RequestInvalid).await;
+    refused(at, &with("GET /elsewhere HTTP/1.1", "Host: x\r\n"), Code::RequestInvalid).await;
     refused(at, &with("GET https://echo.test/ HTTP/1.1", ""), Code::RequestInvalid).await;
     refused(at, &with("GET http://u@echo.test/ HTTP/1.1", ""), Code::RequestInvalid).await;
     refused(at, &with("TRACE http://echo.test/ HTTP/1.1", ""), Code::MethodNotAllowed).await;
@@ -171,8 +171,11 @@ async fn what_the_gateway_refuses_is_not_billed() {
         refused(at, &request, code).await;
     }
     // An address that is no longer ours is asked for anew.
-    let asked = w.assigner.asked.lock().unwrap().len();
-    assert_eq!(asked, 2, "once at first, once after client_10060");
+    let asked: Vec<_> = w.assigner.asked.lock().unwrap().iter().map(|ask| ask.lost.is_some()).collect();
+    // At first; at once after client_10060, saying so; and again, for that one was gone too. (The
+    // feed may tell of the provider's row meanwhile, which forgets routes as well.)
+    assert!(asked.len() >= 3 && !asked[0], "{asked:?}");
+    assert_eq!(asked.iter().filter(|lost| **lost).count(), 1, "{asked:?}");
     edge.drain(Duration::from_secs(1)).await.unwrap();
     nothing_was_counted(&w).await;
 }

@@ -1,10 +1,15 @@
 //! What the stories share.
 
 pub mod client;
+pub mod ports;
+pub mod recorder;
+pub mod resolver;
+pub mod socks;
+pub mod tls;
 pub mod upstream;
 pub mod world;
 
-pub use client::{basic, body_of, connect, read_all, read_head, status};
+pub use client::{basic, body_of, connect, connect_from, read_all, read_head, read_n, status};
 pub use upstream::Upstream;
 pub use world::World;
 

@@ -1,17 +1,24 @@
 //! A provider's gateway and the origin behind it, in one: enough to see what the edge sends.
 //!
 //! The target's host says what happens: `echo.test` sends back, `bytes.test:<n>` sends `n` bytes
-//! and finishes, `silent.test` says nothing; absolute-form requests get an answer that repeats
-//! their head. The port of the target is the number where one is needed.
+//! and finishes, `kilobytes.test:<n>` a thousand times as many, `silent.test` says nothing; requests
+//! in absolute-form, or in origin-form, get an answer that repeats their first line. The port of the
+//! target is the number where one is needed.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
 
 use super::client::{body_of, read_head};
+
+/// A connection of either kind.
+pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// What the gateway answers instead of serving.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +28,8 @@ pub enum Mood {
     Good,
     /// This head, to everybody.
     Says(&'static str),
+    /// This head to the first who asks; then it serves.
+    Once(&'static str),
 }
 
 /// See the module.
@@ -40,6 +49,15 @@ impl Drop for Upstream {
 
 impl Upstream {
     pub async fn start() -> Self {
+        Self::behind(None).await
+    }
+
+    /// The same behind TLS.
+    pub async fn start_tls(acceptor: TlsAcceptor) -> Self {
+        Self::behind(Some(acceptor)).await
+    }
+
+    async fn behind(acceptor: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let heads = Arc::new(Mutex::new(Vec::new()));
@@ -48,7 +66,17 @@ impl Upstream {
         let task = tokio::spawn(async move {
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
-                tokio::spawn(serve(stream, Arc::clone(&h), Arc::clone(&m)));
+                let (h, m, acceptor) = (Arc::clone(&h), Arc::clone(&m), acceptor.clone());
+                tokio::spawn(async move {
+                    match acceptor {
+                        None => serve(stream, h, m).await,
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                serve(stream, h, m).await;
+                            }
+                        }
+                    }
+                });
             }
         });
         Self { addr, heads, mood, task }
@@ -63,46 +91,76 @@ impl Upstream {
     }
 }
 
-async fn serve(mut stream: TcpStream, heads: Arc<Mutex<Vec<String>>>, mood: Arc<Mutex<Mood>>) {
+/// What is said instead of serving, if anything.
+fn said(mood: &Mutex<Mood>) -> Option<&'static str> {
+    let mut mood = mood.lock().unwrap();
+    match *mood {
+        Mood::Good => None,
+        Mood::Says(answer) => Some(answer),
+        Mood::Once(answer) => {
+            *mood = Mood::Good;
+            Some(answer)
+        }
+    }
+}
+
+/// Writes, and brings it to the socket whatever is in between.
+async fn put<S: Stream>(stream: &mut S, bytes: &[u8]) -> std::io::Result<()> {
+    stream.write_all(bytes).await?;
+    stream.flush().await
+}
+
+/// Serves requests until one becomes a tunnel, or there are no more.
+pub async fn serve<S: Stream>(mut stream: S, heads: Arc<Mutex<Vec<String>>>, mood: Arc<Mutex<Mood>>) {
     loop {
         let head = read_head(&mut stream).await;
         if head.is_empty() {
             return;
         }
         heads.lock().unwrap().push(head.clone());
-        let mood = mood.lock().unwrap().clone();
-        if let Mood::Says(answer) = mood {
-            let _ = stream.write_all(answer.as_bytes()).await;
+        if let Some(answer) = said(&mood) {
+            let _ = put(&mut stream, answer.as_bytes()).await;
+            let _ = stream.shutdown().await;
             return;
         }
         let target = head.split(' ').nth(1).unwrap().to_owned();
         if head.starts_with("CONNECT ") {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+            let _ = put(&mut stream, b"HTTP/1.1 200 OK\r\n\r\n").await;
             return tunnel(stream, &target).await;
         }
+        if target.ends_with("/switch") {
+            let _ = put(&mut stream, SWITCHED.as_bytes()).await;
+            return tunnel(stream, "echo.test:80").await;
+        }
         if !answer(&mut stream, &head, &target).await {
+            let _ = stream.shutdown().await;
             return;
         }
     }
 }
 
-async fn tunnel(mut stream: TcpStream, target: &str) {
+/// The answer to a request that asks for another protocol; what follows is sent back.
+pub const SWITCHED: &str = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: raw\r\nConnection: Upgrade\r\n\r\n";
+
+/// What a target does.
+pub async fn tunnel<S: Stream>(mut stream: S, target: &str) {
     let (host, port) = target.rsplit_once(':').unwrap();
     match host {
-        "bytes.test" => {
+        "bytes.test" | "kilobytes.test" => {
             let n: usize = port.parse().unwrap();
-            let _ = stream.write_all(&vec![b'x'; n]).await;
+            let n = if host == "bytes.test" { n } else { n * 1000 };
+            let _ = put(&mut stream, &vec![b'x'; n]).await;
             let _ = stream.shutdown().await;
             let _ = stream.read_to_end(&mut Vec::new()).await;
         }
-        "flood.test" => while stream.write_all(&[b'x'; 4096]).await.is_ok() {},
+        "flood.test" => while put(&mut stream, &[b'x'; 4096]).await.is_ok() {},
         "silent.test" => {
             let _ = stream.read_to_end(&mut Vec::new()).await;
         }
         _ => {
             let mut buf = vec![0; 16 << 10];
             while let Ok(n @ 1..) = stream.read(&mut buf).await {
-                if stream.write_all(&buf[..n]).await.is_err() {
+                if put(&mut stream, &buf[..n]).await.is_err() {
                     return;
                 }
             }
@@ -112,9 +170,9 @@ async fn tunnel(mut stream: TcpStream, target: &str) {
 }
 
 /// Answers an absolute-form request; whether the connection goes on.
-async fn answer(stream: &mut TcpStream, head: &str, target: &str) -> bool {
+async fn answer<S: Stream>(stream: &mut S, head: &str, target: &str) -> bool {
     let lower = head.to_ascii_lowercase();
-    if lower.contains("expect: 100-continue") && stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await.is_err() {
+    if lower.contains("expect: 100-continue") && put(stream, b"HTTP/1.1 100 Continue\r\n\r\n").await.is_err() {
         return false;
     }
     let body = if lower.contains("transfer-encoding: chunked") {
@@ -127,24 +185,24 @@ async fn answer(stream: &mut TcpStream, head: &str, target: &str) -> bool {
         "chunked" => {
             let chunked =
                 "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n6;x=y\r\n world\r\n0\r\n\r\n";
-            return stream.write_all(chunked.as_bytes()).await.is_ok();
+            return put(stream, chunked.as_bytes()).await.is_ok();
         }
         "close" => {
-            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\nuntil close").await;
+            let _ = put(stream, b"HTTP/1.1 200 OK\r\n\r\nuntil close").await;
             return false;
         }
         "both" => {
             let both = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
-            let _ = stream.write_all(both.as_bytes()).await;
+            let _ = put(stream, both.as_bytes()).await;
             return false;
         }
         _ => format!("{}{body}", head.lines().next().unwrap_or_default()),
     };
     let text = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{text}", text.len());
-    stream.write_all(text.as_bytes()).await.is_ok() && path != "once"
+    put(stream, text.as_bytes()).await.is_ok() && path != "once"
 }
 
-async fn read_chunks(stream: &mut TcpStream) -> String {
+async fn read_chunks<S: Stream>(stream: &mut S) -> String {
     let mut raw = Vec::new();
     while !raw.ends_with(b"0\r\n\r\n") {
         raw.push(stream.read_u8().await.unwrap());

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tollgate_domain::assignment::{AssignReply, AssignRequest, Assignment, AssignmentState, RefusalWire};
 use tollgate_domain::budget::{Allowance, Bucket};
 use tollgate_domain::country::Country;
-use tollgate_domain::customer::{Ban, Credential, Customer};
+use tollgate_domain::customer::{AuthMode, Ban, Credential, Customer};
 use tollgate_domain::id::{CustomerId, ProviderId, ProxyId};
 use tollgate_domain::money::Money;
 use tollgate_domain::plan::Limits;
@@ -20,7 +20,9 @@ use tollgate_domain::provider::{BillingGrain, DueRule, Provider, ProviderType};
 use tollgate_domain::proxy::{ProxyClass, UpstreamKind};
 use tollgate_domain::refusal::Refusal;
 use tollgate_domain::time::{Clock, Timestamp};
+use tollgate_domain::upstream::Scheme;
 use tollgate_domain::username::Session;
+use tollgate_edge::takeover::{ListenerKind, NamedListener};
 use tollgate_edge::{
     Assigner, AssignerError, BoxFuture, Edge, EdgeConfig, EdgeDeps, GatewaySecrets, SecretError, StartError,
 };
@@ -30,6 +32,7 @@ use tollgate_store::allowance::Grant;
 use tollgate_store::usage::DayUsage;
 
 use super::Upstream;
+use super::resolver::TestResolver;
 
 pub const PASSWORD: &str = "demo-password";
 pub const PEPPER: &str = "pepper";
@@ -99,6 +102,7 @@ pub struct World {
     pub store: Store,
     pub clock: Arc<TestClock>,
     pub assigner: Arc<TestAssigner>,
+    pub resolver: Arc<TestResolver>,
     pub upstream: Upstream,
     pub dir: TempDir,
     pub config: EdgeConfig,
@@ -113,6 +117,11 @@ pub fn verifier(password: &str) -> String {
 impl World {
     /// A customer `demo` with `quota` bytes and these limits.
     pub async fn new(quota: u64, limits: Limits) -> Self {
+        Self::with_provider(quota, limits, |_| {}).await
+    }
+
+    /// The same, with another provider.
+    pub async fn with_provider(quota: u64, limits: Limits, change: impl FnOnce(&mut Provider)) -> Self {
         let engine = Engine::memory().unwrap();
         let store = Store::new(engine.client(), "t-");
         store.create_tables().await.unwrap();
@@ -126,7 +135,8 @@ impl World {
         config.usage_slots = 256;
         config.dial_allow = vec!["127.0.0.0/8".parse().unwrap()];
         let clock = Arc::new(TestClock(AtomicU64::new(NOON.as_millis())));
-        let world = Self { engine, store, clock, assigner: Arc::default(), upstream, dir, config };
+        let (assigner, resolver) = (Arc::default(), Arc::default());
+        let world = Self { engine, store, clock, assigner, resolver, upstream, dir, config };
         let credential = Credential {
             user: "demo".parse().unwrap(),
             customer: demo(),
@@ -136,7 +146,9 @@ impl World {
             created_at: NOON,
         };
         world.store.create_customer(&customer(limits), &credential, NOON).await.unwrap();
-        assert!(world.store.put_provider(&provider(world.upstream.addr), NOON).await.unwrap());
+        let mut provider = provider(world.upstream.addr);
+        change(&mut provider);
+        assert!(world.store.put_provider(&provider, NOON).await.unwrap());
         if quota > 0 {
             world.grant("plan", &plan_bucket(), quota).await;
         }
@@ -172,6 +184,14 @@ impl World {
         self.try_start(self.store.clone()).await.unwrap()
     }
 
+    /// Starts an edge that has a listener for TLS alone; where that is.
+    pub async fn start_tls(&self) -> (Edge, SocketAddr) {
+        let bind = |kind| NamedListener::new(kind, std::net::TcpListener::bind("127.0.0.1:0").unwrap()).unwrap();
+        let listeners = vec![bind(ListenerKind::Gateway), bind(ListenerKind::Tls), bind(ListenerKind::Admin)];
+        let tls = listeners[1].name.address;
+        (Edge::start_on(self.config.clone(), self.deps(self.store.clone()), listeners).await.unwrap(), tls)
+    }
+
     pub async fn try_start(&self, store: Store) -> Result<Edge, StartError> {
         let bind = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         Edge::start(self.config.clone(), self.deps(store), bind(), bind()).await
@@ -183,6 +203,7 @@ impl World {
             clock: Arc::clone(&self.clock) as _,
             assigner: Arc::clone(&self.assigner) as _,
             secrets: Arc::new(TestSecrets),
+            resolver: Arc::clone(&self.resolver) as _,
             pepper: PEPPER.to_owned().into(),
         }
     }
@@ -250,6 +271,7 @@ fn customer(limits: Limits) -> Customer {
         default_country: None,
         allow_fallback: true,
         max_hops: 7,
+        auth: AuthMode::Either,
         ban: None,
         locked_until: None,
         expires_at: None,
@@ -271,6 +293,8 @@ fn provider(gateway: SocketAddr) -> Provider {
         zone: "isp".into(),
         gateway_host: gateway.ip().to_string(),
         gateway_port: gateway.port(),
+        protocol: Scheme::Http,
+        user_template: None,
         price: Money::usd_micros(4_000_000),
         billing_grain: BillingGrain::Month,
         due_rule: DueRule::Strict,
