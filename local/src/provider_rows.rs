@@ -7,6 +7,7 @@ use tollgate_domain::money::Money;
 use tollgate_domain::provider::{BillingGrain, DueRule, Provider, ProviderType};
 use tollgate_domain::proxy::{ProxyClass, UpstreamKind};
 use tollgate_domain::time::Timestamp;
+use tollgate_domain::upstream::Scheme;
 use tollgate_store::Store;
 
 use crate::failure::Failure;
@@ -139,6 +140,8 @@ fn new_provider(id: &ProviderId, name: &str, reach: &Reach, now: Timestamp) -> P
         zone: reach.zone.clone(),
         gateway_host: reach.host.clone(),
         gateway_port: reach.port,
+        protocol: Scheme::Http,
+        user_template: None,
         price: Money::usd_micros(PRICE_MICROS),
         billing_grain: BillingGrain::Month,
         due_rule: DueRule::Strict,

@@ -3,7 +3,7 @@
 
 use secrecy::{ExposeSecret as _, SecretString};
 use tollgate_domain::country::Country;
-use tollgate_domain::customer::{Credential, Customer};
+use tollgate_domain::customer::{AuthMode, Credential, Customer};
 use tollgate_domain::id::{CustomerId, InvalidId, UserName};
 use tollgate_domain::plan;
 use tollgate_domain::time::Timestamp;
@@ -100,6 +100,7 @@ async fn customer(db: &Store, user: &UserName, passwords: &Passwords, now: Times
         default_country: Country::parse(DEFAULT_COUNTRY),
         allow_fallback: true,
         max_hops: MAX_HOPS,
+        auth: AuthMode::Either,
         ban: None,
         locked_until: None,
         expires_at: None,

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
 use tollgate_domain::id::EdgeId;
 use tollgate_domain::time::Clock as _;
-use tollgate_edge::{Edge, EdgeConfig, EdgeDeps};
+use tollgate_edge::{Edge, EdgeConfig, EdgeDeps, SystemResolver};
 use tollgate_engine::Engine;
 use tollgate_functions::markets::ProviderMarkets;
 use tollgate_functions::passwords::{MASTER, PEPPER};
@@ -125,7 +125,8 @@ impl System {
             events: Arc::new(LoggedEvents),
             later: Arc::new(Tasks::new(whole.clone(), Arc::clone(&clock))),
             edge_endpoint,
-            bounds: Bounds::default(),
+            // Everybody who can reach this run comes from loopback.
+            bounds: Bounds { private_sources: true, ..Bounds::default() },
         });
         let keys = seed::accounts(&platform, &secrets).await?;
         let at = Addresses {
@@ -243,10 +244,12 @@ async fn start_edge(
     let mut config = EdgeConfig::new(edge_id(), dir.join(EDGE_DIR));
     // The simulated super-proxy listens on loopback; everything else special stays refused.
     config.dial_allow = LOOPBACK.iter().filter_map(|net| net.parse().ok()).collect();
+    config.access_log.path = Some(config.data_dir.join("access.log"));
     config.linger = settings.linger.unwrap_or(config.linger);
     let deps = EdgeDeps {
         store: platform.store.clone(),
         clock: Arc::clone(&platform.clock),
+        resolver: Arc::new(SystemResolver),
         assigner: Arc::new(AssignHere::new(Arc::clone(platform))),
         secrets: Arc::clone(secrets) as _,
         pepper: secrets.need(PEPPER)?,

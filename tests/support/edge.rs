@@ -78,6 +78,16 @@ impl EdgeProcess {
         reqwest::Client::builder().proxy(proxy).build().unwrap()
     }
 
+    /// A client that says no name: its source address is all it shows.
+    ///
+    /// # Panics
+    /// If a client cannot be made.
+    #[must_use]
+    pub fn nameless(&self) -> reqwest::Client {
+        let proxy = reqwest::Proxy::all(format!("http://{}", self.gateway)).unwrap();
+        reqwest::Client::builder().proxy(proxy).build().unwrap()
+    }
+
     /// Asks it to end (SIGTERM) and waits until it has.
     ///
     /// # Panics

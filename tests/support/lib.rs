@@ -10,9 +10,11 @@
 //! - [`payload`]: the events that AWS sends to functions.
 //! - [`shop`]: a cloud with a provider and a customer.
 //! - [`local_run`], [`raw_proxy`]: a running `tollgate`, and requests that no client would send.
+//! - [`clients`]: real clients with credentials, through a running `tollgate`.
 
 #![allow(clippy::panic, clippy::unwrap_used)] // all of this runs in tests: to fail is to tell
 
+pub mod clients;
 pub mod cloud;
 pub mod edge;
 pub mod function;

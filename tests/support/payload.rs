@@ -28,6 +28,13 @@ impl Request {
         self
     }
 
+    /// From this address, as the gateway sees it.
+    #[must_use]
+    pub fn from(mut self, ip: &str) -> Self {
+        self.0["requestContext"]["http"]["sourceIp"] = ip.into();
+        self
+    }
+
     /// With a body of JSON.
     #[must_use]
     pub fn json(self, body: &Value) -> Self {

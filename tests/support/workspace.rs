@@ -76,6 +76,15 @@ fn target() -> PathBuf {
     test.parent().and_then(Path::parent).expect("target/<profile>/deps").to_path_buf()
 }
 
+/// Where tools of the tests are installed, beside the builds.
+///
+/// # Panics
+/// If the build has no directory.
+#[must_use]
+pub fn tools() -> PathBuf {
+    target().parent().expect("a target directory").join("tools")
+}
+
 /// The cargo that runs the tests.
 #[must_use]
 pub fn cargo() -> String {

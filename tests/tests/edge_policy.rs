@@ -3,9 +3,13 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // helpers of tests too
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::Value;
+use tollgate_domain::allow::{AllowEntry, AllowNet};
+use tollgate_domain::time::Clock as _;
+use tollgate_store::SystemClock;
 use tollgate_tests::cloud::KeyedCalls;
 use tollgate_tests::edge::{EDGE, EdgeProcess};
 use tollgate_tests::shop::Shop;
@@ -62,10 +66,21 @@ async fn everything(shop: &Shop) {
     };
     ask(&edge, "demo-line-chip1-country-be").await;
     ask(&edge, "demo-line-chip2-country-be").await;
+    // A listed source passes without a name; that it was used is noted.
+    let listed = AllowEntry {
+        net: AllowNet::of(IpAddr::from([127, 0, 0, 1])),
+        customer: "demo".parse().unwrap(),
+        note: String::new(),
+        created_at: SystemClock.now(),
+    };
+    shop.cloud.store().allow_add(&listed, 1, SystemClock.now()).await.unwrap();
+    edge.nameless().get("http://origin.test/ip").send().await.unwrap();
     // What the feed tells of a customer who is here is read again.
     shop.admin("POST", "/admin/users/demo/kick", Some(&Value::Object(serde_json::Map::new())), 200).await;
     shop.customer("DELETE", "/v1/assignments/chip2", None, 200).await;
     until(shop, "Query", "CHANGE#*").await;
+    shop.admin("GET", "/admin/live", None, 200).await;
+    until(shop, "PutItem", "LIVE#*").await;
     ask(&edge, "demo-line-chip1-country-be").await;
     edge.kill().await;
     let edge = EdgeProcess::start(&shop.cloud, data.path()).await;

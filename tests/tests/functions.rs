@@ -66,6 +66,19 @@ async fn an_operators_address_is_what_the_gateway_saw() {
 }
 
 #[tokio::test]
+async fn the_address_that_opens_the_list_is_what_the_gateway_saw() {
+    let shop = Shop::open(&[]).await;
+    shop.customer("POST", "/v1/ips", Some(&json!({ "net": "8.8.8.0/28" })), 201).await;
+    let customer = shop.cloud.function("customer-api").await;
+    let status = async |request: Request| customer.call(request.event()).await["statusCode"].as_u64();
+    assert_eq!(status(Request::new("GET", "/v1/proxies").from("8.8.8.8")).await, Some(200));
+    // What the caller writes, the gateway appends to: it says nothing.
+    let forged = Request::new("GET", "/v1/proxies").header("x-forwarded-for", "8.8.8.8");
+    assert_eq!(status(forged).await, Some(401));
+    assert_eq!(status(Request::new("GET", "/v1/proxies").from("not an address")).await, Some(401));
+}
+
+#[tokio::test]
 async fn an_event_that_no_function_knows_is_a_failure_and_not_an_answer() {
     let shop = Shop::open(&[]).await;
     for (binary, event) in [
@@ -85,7 +98,12 @@ async fn no_secret_is_in_any_log() {
     let shop = Shop::open(&[("be", 1)]).await;
     shop.assign("chip1", "be").await;
     let listed = shop.customer("GET", "/v1/proxies?format=json", None, 200).await;
+    let token = shop.admin("POST", "/admin/users/demo/keys", Some(&json!({ "scopes": ["proxies:read"] })), 201).await;
+    let token = token["apiKey"].as_str().unwrap().to_owned();
+    let polled = Request::new("GET", &format!("/api/proxies.php?token={token}")).event();
+    assert_eq!(shop.cloud.function("customer-api").await.call(polled).await["statusCode"], 200);
     let mut secrets = vec![MANAGEMENT_KEY.to_owned(), shop.key.clone(), "EXAMPLE_ZONE_PASSWORD".to_owned()];
+    secrets.push(token);
     secrets.extend(["passwords/master", "passwords/pepper"].map(|name| shop.cloud.secret(name).unwrap()));
     for binary in ["assign", "customer-api", "admin-api"] {
         let log = shop.cloud.function(binary).await.log();
