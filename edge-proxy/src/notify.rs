@@ -69,10 +69,10 @@ impl Notify {
 
     /// A manager that does not listen is none of the edge's trouble.
     fn say(&self, text: &str) {
-        if let Some((socket, to)) = &self.to {
-            if let Err(e) = socket.send_to_addr(text.as_bytes(), to) {
-                tracing::debug!(error = %e, "the service manager was not notified");
-            }
+        if let Some((socket, to)) = &self.to
+            && let Err(e) = socket.send_to_addr(text.as_bytes(), to)
+        {
+            tracing::debug!(error = %e, "the service manager was not notified");
         }
     }
 }

@@ -62,11 +62,11 @@ impl Front {
     /// Greeting, credentials, request. The credentials are judged with the request, where the
     /// rules of its target are; a wrong password is answered where RFC 1929 has a place for it.
     async fn handshake(&mut self) -> Result<(Asking, Request), Option<(Answer, Refusal)>> {
-        let greeting = self.frame(|b| server::greeting(b)).await?;
+        let greeting = self.frame(server::greeting).await?;
         let greeting = greeting.map_err(|r| Some((server::NO_ACCEPTABLE_METHOD.to_vec(), r)))?;
         let asking = if greeting.password {
             self.say(&server::chosen(Method::Password)).await?;
-            let credentials = self.frame(|b| server::credentials(b)).await?;
+            let credentials = self.frame(server::credentials).await?;
             let failed = |r| Some((server::auth_status(false).to_vec(), r));
             let credentials = credentials.map_err(failed)?;
             let basic = Basic { user: credentials.user, password: credentials.password };
@@ -79,7 +79,7 @@ impl Front {
         };
         let accepted = if greeting.password { server::auth_status(true) } else { server::chosen(Method::None) };
         self.say(&accepted).await?;
-        let request = self.frame(|b| server::request(b)).await?;
+        let request = self.frame(server::request).await?;
         let request = request.map_err(|r: Refused| Some((server::refused(r.reply), r.refusal)))?;
         Ok((asking, request))
     }
