@@ -377,7 +377,8 @@ fn a_stuck_writer_drops_and_counts_and_never_blocks_a_worker() {
     let all = drain.join().unwrap();
     let text = String::from_utf8(all).unwrap();
     let stats = log.stats();
-    let lines = text.trim_end_matches("end").lines();
-    assert_eq!(lines.map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap()).count() as u64, stats.written);
+    let lines: Vec<serde_json::Value> =
+        text.trim_end_matches("end").lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert_eq!(lines.len() as u64, stats.written);
     assert!(stats.dropped > 0 && stats.failures == 0, "{stats:?}");
 }

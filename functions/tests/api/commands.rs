@@ -67,7 +67,7 @@ async fn logs_are_rotated_on_request_once_per_key() {
     assert_eq!(post("a").await.expect(202), json!({ "requested": true }));
     assert_eq!(post("a").await.expect(202), json!({ "requested": true }));
     let rotate = Command::RotateLogs { at: w.platform.now() };
-    assert_eq!(w.commands().await, [rotate.clone()]);
+    assert_eq!(w.commands().await, std::slice::from_ref(&rotate));
     post("b").await.expect(202);
     assert_eq!(w.commands().await, [rotate.clone(), rotate]);
     let trail = w.audited("logs.rotate").await;

@@ -7,6 +7,7 @@ use super::super::server::*;
 use super::*;
 
 /// As the parser, but comparable.
+#[allow(clippy::type_complexity)] // the parser's own, in pairs
 fn pair(buf: &[u8]) -> Result<Option<((String, String), usize)>, Refusal> {
     let read = credentials(buf)?;
     Ok(read.map(|(c, n)| ((c.user, c.password.expose_secret().to_owned()), n)))
