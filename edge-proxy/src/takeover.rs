@@ -2,7 +2,7 @@
 //! refused or cut.
 //!
 //! The running edge makes an [`Offer`]: a unix socket (mode 0600, same user only). A new process
-//! calls [`receive`] and gets all listening sockets, by name. Both share the sockets from then
+//! calls [`receive()`] and gets all listening sockets, by name. Both share the sockets from then
 //! on, queues of pending connections included. Once the new process accepts, it says
 //! [`Received::serving`]; the old then stops accepting, says so ([`Taken::draining`]), and ends
 //! when its tunnels have. If the new process dies first, nothing has happened.

@@ -13,7 +13,7 @@
 //! - [`proxy`]: kinds of upstream, states of a bought address, legal transitions.
 //! - [`assignment`]: which proxy serves a line, and the request and reply of `assign`.
 //! - [`customer`], [`plan`], [`mod@line`], [`username`]: who may do what.
-//! - [`allow`]: source addresses that name a customer.
+//! - [`mod@allow`]: source addresses that name a customer.
 //! - [`country`]: codes, aliases, fallback chains.
 //! - [`refusal`]: every refusal, its status, its words, how to fix it.
 //! - [`target`]: which targets an edge may be asked for.
