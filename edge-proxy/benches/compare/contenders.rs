@@ -86,7 +86,7 @@ impl Contender {
             Self::Splice | Self::Copy => {
                 let rest = [upstream.to_string()];
                 let (process, at) = Process::role(cores, Place::Proxy, self.name(), &rest)?;
-                Ok(Running { door: Door { at: at[0], authorization: AUTHORIZATION.clone() }, process, beside: None })
+                Ok(Running { door: Door { at: at[0], authorization: AUTHORIZATION.clone() }, process, _beside: None })
             }
         }
     }
@@ -98,7 +98,7 @@ pub struct Running {
     pub door: Door,
     pub process: Process,
     /// What it needs beside it; ended after it.
-    pub beside: Option<Beside>,
+    pub _beside: Option<Beside>,
 }
 
 /// Other processes and files of a proxy.

@@ -55,7 +55,7 @@ pub fn start(cores: &Cores, upstream: SocketAddr) -> Res<Running> {
         .stderr(File::create(folder.path().join("log"))?);
     let process = Process::program(cores, &mut command, gateway)?;
     let door = Door { at: gateway, authorization: customer(UNLIMITED) };
-    Ok(Running { door, process, beside: Some(Beside { _process: Some(cloud), _folder: folder }) })
+    Ok(Running { door, process, _beside: Some(Beside { _process: Some(cloud), _folder: folder }) })
 }
 
 fn program() -> Command {
