@@ -54,8 +54,8 @@ async fn a_purchase_whose_answer_was_lost_is_found_in_the_list() {
     charged(&[Fault::ChargedButAnswerLost], &[10]).await;
     charged(&[Fault::ChargedThen500], &[10]).await;
     charged(&[Fault::Garbage], &[10]).await;
-    charged(&[Fault::Slow(Duration::from_millis(1200))], &[10]).await;
-    charged(&[Fault::Late(Duration::from_millis(1200))], &[10]).await;
+    charged(&[Fault::Slow(Duration::from_millis(4500))], &[10]).await;
+    charged(&[Fault::Late(Duration::from_millis(4500))], &[10]).await;
 }
 
 #[tokio::test]

@@ -29,7 +29,7 @@ async fn an_address_that_no_purchase_explains_is_taken_in_idle_and_announced() {
 async fn what_a_call_under_way_may_have_bought_is_left_to_it() {
     let rig = std::sync::Arc::new(Rig::new().await);
     rig.sandbox.set_stock("nl", 1);
-    rig.sandbox.faults().push(Call::Buy, Fault::Slow(Duration::from_millis(400)));
+    rig.sandbox.faults().push(Call::Buy, Fault::Slow(Duration::from_secs(2)));
     let asking = {
         let rig = rig.clone();
         tokio::spawn(async move { rig.assign("a", "nl").await })

@@ -11,14 +11,14 @@ use crate::support::{Rig, ask, cc, key, quick};
 
 fn tight() -> Bounds {
     let ms = Duration::from_millis;
-    Bounds { assign: ms(1200), purchase_call: ms(800), purchase_needs: ms(900), ..quick() }
+    Bounds { assign: ms(9000), purchase_call: ms(6000), purchase_needs: ms(7000), ..quick() }
 }
 
 #[tokio::test]
 async fn no_purchase_is_started_that_may_not_end_in_time() {
     let rig = Rig::new().await;
     rig.sandbox.set_stock("nl", 1);
-    rig.sandbox.faults().push_set(Call::Buy, [Fault::NoStock, Fault::Slow(Duration::from_millis(500))]);
+    rig.sandbox.faults().push_set(Call::Buy, [Fault::NoStock, Fault::Slow(Duration::from_millis(2500))]);
     let platform = rig.with(rig.engine.client(), tight());
     let refused = ask(&platform, "a", "be").await.unwrap_err();
     assert_eq!((refused.code.as_str(), refused.retry_after_s), ("ASSIGN_IN_PROGRESS", Some(5)));
@@ -38,7 +38,7 @@ async fn no_purchase_is_started_that_may_not_end_in_time() {
 async fn who_finds_the_line_pending_waits_a_little() {
     let rig = Arc::new(Rig::new().await);
     rig.sandbox.set_stock("nl", 1);
-    rig.sandbox.faults().push(Call::Buy, Fault::Slow(Duration::from_millis(500)));
+    rig.sandbox.faults().push(Call::Buy, Fault::Slow(Duration::from_millis(2500)));
     let first = {
         let rig = rig.clone();
         tokio::spawn(async move { rig.assign("a", "nl").await })
@@ -46,10 +46,10 @@ async fn who_finds_the_line_pending_waits_a_little() {
     while rig.calls() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
-    // 300 ms are too short, 2 s are not.
+    // 300 ms are too short, 20 s are not.
     let refused = rig.assign("a", "nl").await.unwrap_err();
     assert_eq!((refused.code.as_str(), refused.retry_after_s), ("ASSIGN_IN_PROGRESS", Some(2)));
-    let patient = rig.with(rig.engine.client(), Bounds { pending_wait: Duration::from_secs(5), ..quick() });
+    let patient = rig.with(rig.engine.client(), Bounds { pending_wait: Duration::from_secs(20), ..quick() });
     let second = ask(&patient, "a", "nl").await.unwrap();
     assert_eq!(first.await.unwrap().unwrap(), second);
     assert_eq!(rig.calls(), 1);
@@ -59,7 +59,7 @@ async fn who_finds_the_line_pending_waits_a_little() {
 async fn a_line_closed_while_its_address_is_bought_leaves_it_to_the_pool() {
     let rig = Arc::new(Rig::new().await);
     rig.sandbox.set_stock("nl", 1);
-    rig.sandbox.faults().push(Call::Buy, Fault::Slow(Duration::from_millis(300)));
+    rig.sandbox.faults().push(Call::Buy, Fault::Slow(Duration::from_secs(2)));
     let asking = {
         let rig = rig.clone();
         tokio::spawn(async move { rig.assign("a", "nl").await })
@@ -80,7 +80,7 @@ async fn a_line_closed_while_its_address_is_bought_leaves_it_to_the_pool() {
 async fn a_line_closed_between_two_countries_is_not_served_behind_its_back() {
     let rig = Arc::new(Rig::new().await);
     rig.sandbox.set_stock("nl", 1);
-    rig.sandbox.faults().push_set(Call::Buy, [Fault::NoStock, Fault::Slow(Duration::from_millis(300))]);
+    rig.sandbox.faults().push_set(Call::Buy, [Fault::NoStock, Fault::Slow(Duration::from_secs(2))]);
     let asking = {
         let rig = rig.clone();
         tokio::spawn(async move { rig.assign("a", "be").await })

@@ -5,6 +5,7 @@ pub mod ports;
 pub mod recorder;
 pub mod resolver;
 pub mod socks;
+pub mod stalls;
 pub mod tls;
 pub mod upstream;
 pub mod world;

@@ -45,12 +45,12 @@ pub struct Rig {
 /// Bounds that keep the product's proportions at a fraction of its times.
 pub fn quick() -> Bounds {
     Bounds {
-        assign: Duration::from_secs(8),
-        purchase_call: Duration::from_millis(800),
-        purchase_needs: Duration::from_millis(900),
+        assign: Duration::from_secs(20),
+        purchase_call: Duration::from_secs(3),
+        purchase_needs: Duration::from_millis(3200),
         pending_wait: Duration::from_millis(300),
         no_stock_memory: Duration::from_secs(60),
-        provider_call: Duration::from_millis(800),
+        provider_call: Duration::from_secs(3),
         live_wait: Duration::from_millis(300),
         private_sources: false,
     }
