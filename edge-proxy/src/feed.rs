@@ -1,6 +1,7 @@
 //! The change feed, read each second over an overlapping window; and what time alone changes.
 
-use std::collections::HashMap;
+mod seen;
+
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,9 +9,8 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 use tollgate_domain::allow::Block;
 use tollgate_domain::assignment::AssignmentState;
-use tollgate_domain::feed::{Change, Entity};
+use tollgate_domain::feed::Entity;
 use tollgate_domain::id::{CustomerId, LineKey, UserName};
-use tollgate_domain::time::Timestamp;
 use tollgate_store::StoreError;
 
 use crate::account::Account;
@@ -19,6 +19,7 @@ use crate::command::command;
 use crate::core::Core;
 use crate::tunnel::CloseReason;
 use crate::{retry, sources};
+use seen::Seen;
 
 /// Reads the feed for ever.
 pub(crate) async fn follow(core: Arc<Core>) {
@@ -188,92 +189,4 @@ async fn line(core: &Core, account: &Account, key: &LineKey) -> Result<(), Store
     }
     account.kill(|t| (stale.contains(&t.line) && bound.as_ref() != Some(&t.route.proxy)).then_some(CloseReason::Line));
     Ok(())
-}
-
-/// Which entries were applied: by id, and by the highest version of each entity.
-#[derive(Default)]
-struct Seen {
-    ids: HashMap<String, Entity>,
-    versions: HashMap<Entity, u64>,
-}
-
-impl Seen {
-    fn is_new(&mut self, id: &str, change: &Change) -> bool {
-        if self.ids.contains_key(id) {
-            return false;
-        }
-        self.ids.insert(id.to_owned(), change.entity.clone());
-        if matches!(change.entity, Entity::Allowance(_) | Entity::Command(_)) {
-            // Grants have no version of their own; reading buckets again harms nothing. Commands
-            // are each their own.
-            return true;
-        }
-        let higher = self.versions.get(&change.entity).is_none_or(|v| change.version > *v);
-        if higher {
-            self.versions.insert(change.entity.clone(), change.version);
-        }
-        higher
-    }
-
-    fn forget(&mut self, id: &str, change: &Change) {
-        self.ids.remove(id);
-        self.versions.remove(&change.entity);
-    }
-
-    /// Forgets entries that no window reaches any more, and entities nobody names.
-    fn trim(&mut self, before: Timestamp) {
-        // A ULID begins with its time: ten digits of base 32, in the order of time.
-        let oldest = ulid_start(before);
-        self.ids.retain(|id, _| id.as_str() >= oldest.as_str());
-        let named: std::collections::HashSet<&Entity> = self.ids.values().collect();
-        self.versions.retain(|e, _| named.contains(e));
-    }
-}
-
-/// The first ten characters of ULIDs made at `t`.
-fn ulid_start(t: Timestamp) -> String {
-    const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let digit = |n: u64| char::from(DIGITS[usize::try_from(t.as_millis() >> (5 * n) & 31).unwrap_or(0)]);
-    (0..10).rev().map(digit).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use tollgate_domain::feed::Command;
-
-    use super::*;
-
-    #[test]
-    fn an_entry_is_applied_once_and_only_if_its_version_is_higher() {
-        let mut seen = Seen::default();
-        let change = |version| Change { entity: Entity::Customer("demo".parse().unwrap()), version };
-        assert!(seen.is_new("01A", &change(2)));
-        assert!(!seen.is_new("01A", &change(2)));
-        assert!(!seen.is_new("01B", &change(1)));
-        assert!(seen.is_new("01C", &change(3)));
-        seen.forget("01C", &change(3));
-        assert!(seen.is_new("01C", &change(3)));
-    }
-
-    #[test]
-    fn every_command_is_one_whatever_its_version() {
-        let mut seen = Seen::default();
-        let at = Timestamp::from_secs(1_700_000_000);
-        let change = Change { entity: Entity::Command(Command::RotateLogs { at }), version: 0 };
-        assert!(seen.is_new("01A", &change));
-        assert!(!seen.is_new("01A", &change));
-        assert!(seen.is_new("01B", &change));
-    }
-
-    #[test]
-    fn old_entries_are_forgotten() {
-        let mut seen = Seen::default();
-        let id = |s| format!("{}0000000000000000", ulid_start(Timestamp::from_secs(s)));
-        let change = Change { entity: Entity::Customer("demo".parse().unwrap()), version: 1 };
-        assert!(seen.is_new(&id(1_700_000_000), &change));
-        seen.trim(Timestamp::from_secs(1_700_000_000));
-        assert_eq!(seen.ids.len(), 1);
-        seen.trim(Timestamp::from_secs(1_700_000_001));
-        assert!(seen.ids.is_empty() && seen.versions.is_empty());
-    }
 }

@@ -1,0 +1,94 @@
+//! Which entries of the feed were applied: by id, and by the highest version of each entity.
+
+use std::collections::{HashMap, HashSet};
+
+use tollgate_domain::feed::{Change, Entity};
+use tollgate_domain::time::Timestamp;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Seen {
+    ids: HashMap<String, Entity>,
+    versions: HashMap<Entity, u64>,
+}
+
+impl Seen {
+    pub fn is_new(&mut self, id: &str, change: &Change) -> bool {
+        if self.ids.contains_key(id) {
+            return false;
+        }
+        self.ids.insert(id.to_owned(), change.entity.clone());
+        if matches!(change.entity, Entity::Allowance(_) | Entity::Command(_)) {
+            // Grants have no version of their own; reading buckets again harms nothing. Commands
+            // are each their own.
+            return true;
+        }
+        let higher = self.versions.get(&change.entity).is_none_or(|v| change.version > *v);
+        if higher {
+            self.versions.insert(change.entity.clone(), change.version);
+        }
+        higher
+    }
+
+    pub fn forget(&mut self, id: &str, change: &Change) {
+        self.ids.remove(id);
+        self.versions.remove(&change.entity);
+    }
+
+    /// Forgets entries that no window reaches any more, and entities nobody names.
+    pub fn trim(&mut self, before: Timestamp) {
+        // A ULID begins with its time: ten digits of base 32, in the order of time.
+        let oldest = ulid_start(before);
+        self.ids.retain(|id, _| id.as_str() >= oldest.as_str());
+        let named: HashSet<&Entity> = self.ids.values().collect();
+        self.versions.retain(|e, _| named.contains(e));
+    }
+}
+
+/// The first ten characters of ULIDs made at `t`.
+fn ulid_start(t: Timestamp) -> String {
+    const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+    let digit = |n: u64| char::from(DIGITS[usize::try_from(t.as_millis() >> (5 * n) & 31).unwrap_or(0)]);
+    (0..10).rev().map(digit).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_domain::feed::Command;
+
+    use super::*;
+
+    #[test]
+    fn an_entry_is_applied_once_and_only_if_its_version_is_higher() {
+        let mut seen = Seen::default();
+        let change = |version| Change { entity: Entity::Customer("demo".parse().unwrap()), version };
+        assert!(seen.is_new("01A", &change(2)));
+        assert!(!seen.is_new("01A", &change(2)));
+        assert!(!seen.is_new("01B", &change(1)));
+        assert!(seen.is_new("01C", &change(3)));
+        seen.forget("01C", &change(3));
+        assert!(seen.is_new("01C", &change(3)));
+    }
+
+    #[test]
+    fn every_command_is_one_whatever_its_version() {
+        let mut seen = Seen::default();
+        let at = Timestamp::from_secs(1_700_000_000);
+        let change = Change { entity: Entity::Command(Command::RotateLogs { at }), version: 0 };
+        assert!(seen.is_new("01A", &change));
+        assert!(!seen.is_new("01A", &change));
+        assert!(seen.is_new("01B", &change));
+    }
+
+    #[test]
+    fn old_entries_are_forgotten() {
+        let mut seen = Seen::default();
+        let id = |s| format!("{}0000000000000000", ulid_start(Timestamp::from_secs(s)));
+        let change = Change { entity: Entity::Customer("demo".parse().unwrap()), version: 1 };
+        assert!(seen.is_new(&id(1_700_000_000), &change));
+        seen.trim(Timestamp::from_secs(1_700_000_000));
+        assert_eq!(seen.ids.len(), 1);
+        seen.trim(Timestamp::from_secs(1_700_000_001));
+        assert!(seen.ids.is_empty() && seen.versions.is_empty());
+    }
+}
