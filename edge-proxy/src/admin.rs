@@ -9,6 +9,7 @@ use tokio::sync::Semaphore;
 
 use crate::core::Core;
 use crate::http::{RequestHead, head};
+use crate::metrics;
 use crate::upstreams::PortStatus;
 
 /// Connections at a time.
@@ -17,6 +18,10 @@ const MAX_CONNECTIONS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A feed that was not read for this long makes the edge not ready.
 const FEED_LAG_MS: u64 = 15_000;
+/// Answers for people.
+const PLAIN: &str = "text/plain; charset=utf-8";
+/// Prometheus' text format.
+const METRICS: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(crate) async fn serve(core: Arc<Core>, listener: TcpListener) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -48,17 +53,19 @@ async fn answer(core: &Core, mut stream: TcpStream) {
             return;
         }
     };
-    let (status, body) = match path.as_str() {
-        "/healthz" => ("200 OK", "ok\n".to_owned()),
-        "/readyz" => ready(core),
-        "/metrics" => ("200 OK", metrics(core)),
-        "/ports" => ("200 OK", ports(core)),
-        _ => ("404 Not Found", "not found\n".to_owned()),
+    let (status, kind, body) = match path.as_str() {
+        "/healthz" => ("200 OK", PLAIN, "ok\n".to_owned()),
+        "/readyz" => {
+            let (status, body) = ready(core);
+            (status, PLAIN, body)
+        }
+        "/metrics" => ("200 OK", METRICS, metrics::page(core)),
+        "/ports" => ("200 OK", "application/json", ports(core)),
+        _ => ("404 Not Found", PLAIN, "not found\n".to_owned()),
     };
     let length = body.len();
     let text = format!(
-        "HTTP/1.1 {status}\r\nContent-Type: text/plain; version=0.0.4\r\nContent-Length: {length}\r\n\
-         Connection: close\r\n\r\n{body}"
+        "HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
     );
     let _ = stream.write_all(text.as_bytes()).await;
     let _ = stream.shutdown().await;
@@ -79,20 +86,4 @@ fn ready(core: &Core) -> (&'static str, String) {
 fn ports(core: &Core) -> String {
     let rows: Vec<_> = core.upstreams.status().iter().map(PortStatus::json).collect();
     serde_json::Value::from(rows).to_string() + "\n"
-}
-
-fn metrics(core: &Core) -> String {
-    let accounts = core.directory.accounts();
-    let (leases, usages) = core.journal.depth();
-    let log = core.access_log.stats();
-    core.metrics.render(&[
-        ("active_customers", accounts.len() as u64),
-        ("lease_left_bytes", accounts.iter().map(|a| a.ledger.left()).sum()),
-        ("journal_lease_slots", leases as u64),
-        ("journal_usage_slots", usages as u64),
-        ("access_log_written", log.written),
-        ("access_log_dropped", log.dropped),
-        ("access_log_failures", log.failures),
-        ("access_log_rotations", log.rotations),
-    ])
 }

@@ -1,11 +1,15 @@
-//! Counters for the admin listener. Labels come from fixed lists: their number is bounded.
+//! What the edge counts. Labels come from fixed lists: their number is bounded.
 
-use std::fmt::Write as _;
+mod page;
+mod text;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tollgate_domain::refusal::Code;
 
 use crate::journal::Direction;
+
+pub(crate) use page::page;
 
 /// Counters since the start of the process.
 pub(crate) struct Metrics {
@@ -82,38 +86,5 @@ impl Metrics {
     pub fn bytes(&self) -> (u64, u64) {
         let sum = |f: fn(&Moved) -> &AtomicU64| self.moved.iter().map(|m| f(m).load(Ordering::Relaxed)).sum();
         (sum(|m| &m.ingress), sum(|m| &m.egress))
-    }
-
-    /// In Prometheus' text format; `gauges` are what others know.
-    pub fn render(&self, gauges: &[(&str, u64)]) -> String {
-        let mut out = String::new();
-        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        let mut family = |name: &str, kind: &str, rows: &[(String, u64)]| {
-            let _ = writeln!(out, "# TYPE tollgate_edge_{name} {kind}");
-            for (labels, value) in rows {
-                let _ = writeln!(out, "tollgate_edge_{name}{labels} {value}");
-            }
-        };
-        let one = |n: u64| vec![(String::new(), n)];
-        family("connections_total", "counter", &one(load(&self.connections)));
-        family("open_connections", "gauge", &one(load(&self.open_connections)));
-        family("connections_over_limit_total", "counter", &one(load(&self.connections_over_limit)));
-        family("accept_failures_total", "counter", &one(load(&self.accept_failures)));
-        family("tunnels_total", "counter", &one(load(&self.tunnels)));
-        family("open_tunnels", "gauge", &one(load(&self.open_tunnels)));
-        let (ingress, egress) = self.bytes();
-        let bytes = [("ingress", ingress), ("egress", egress)];
-        family("bytes_total", "counter", &bytes.map(|(d, n)| (format!("{{direction=\"{d}\"}}"), n)));
-        let refusals: Vec<_> = self.refusals().into_iter().map(|(c, n)| (format!("{{code=\"{c}\"}}"), n)).collect();
-        family("refusals_total", "counter", &refusals);
-        family("dial_failures_total", "counter", &one(load(&self.dial_failures)));
-        family("store_failures_total", "counter", &one(load(&self.store_failures)));
-        let reloads = [("applied", &self.reloads), ("refused", &self.reloads_refused)];
-        family("reloads_total", "counter", &reloads.map(|(o, n)| (format!("{{outcome=\"{o}\"}}"), load(n))));
-        family("feed_lag_ms", "gauge", &one(load(&self.feed_lag_ms)));
-        for (name, value) in gauges {
-            family(name, "gauge", &one(*value));
-        }
-        out
     }
 }

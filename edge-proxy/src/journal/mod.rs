@@ -210,6 +210,11 @@ impl Journal {
         self.map.sync()
     }
 
+    /// Slots in all: leases, usages.
+    pub fn slots(&self) -> (usize, usize) {
+        (self.layout.leases, self.layout.usages)
+    }
+
     /// Slots in use: leases, usages.
     pub fn depth(&self) -> (usize, usize) {
         let free = self.free();

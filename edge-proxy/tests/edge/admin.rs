@@ -30,7 +30,7 @@ async fn health_readiness_and_metrics_are_served() {
         "tollgate_edge_open_tunnels 1",
         "tollgate_edge_refusals_total{code=\"AUTH_FAILED\"} 1",
         "tollgate_edge_active_customers 1",
-        "tollgate_edge_journal_usage_slots 1",
+        "tollgate_edge_journal_slots_in_use{kind=\"usage\"} 1",
     ] {
         assert!(metrics.lines().any(|l| l == line), "{line} in {metrics}");
     }
