@@ -1,5 +1,6 @@
-//! What the edge counts. Labels come from fixed lists: their number is bounded.
+//! What the edge counts. Labels come from fixed lists and a bounded table: their number is bounded.
 
+mod dials;
 mod page;
 mod text;
 
@@ -9,6 +10,8 @@ use tollgate_domain::refusal::Code;
 
 use crate::journal::Direction;
 
+pub(crate) use dials::DIRECT;
+use dials::DialFailures;
 pub(crate) use page::page;
 
 /// Counters since the start of the process.
@@ -23,7 +26,7 @@ pub(crate) struct Metrics {
     pub accept_failures: AtomicU64,
     pub tunnels: AtomicU64,
     pub open_tunnels: AtomicU64,
-    pub dial_failures: AtomicU64,
+    pub dial_failures: DialFailures,
     pub store_failures: AtomicU64,
     /// Reloads applied, and reloads whose settings were refused.
     pub reloads: AtomicU64,
@@ -52,7 +55,7 @@ impl Metrics {
             accept_failures: zero(),
             tunnels: zero(),
             open_tunnels: zero(),
-            dial_failures: zero(),
+            dial_failures: DialFailures::default(),
             store_failures: zero(),
             reloads: zero(),
             reloads_refused: zero(),

@@ -9,7 +9,6 @@ mod http;
 pub(crate) mod socks;
 pub(crate) mod spec;
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::timeout;
@@ -21,6 +20,7 @@ pub(crate) use http::{failure, read_head};
 
 use crate::core::Core;
 use crate::leg::Leg;
+use crate::metrics;
 use crate::route::Route;
 use crate::worker::Worker;
 use dial::Whose;
@@ -95,7 +95,8 @@ pub(crate) async fn carrier(worker: &Worker, route: &Route, target: &Target) -> 
 
 /// Counts and tells a failure.
 pub(crate) fn noted(core: &Core, route: &Route, failed: &Failed) {
-    core.metrics.dial_failures.fetch_add(1, Ordering::Relaxed);
+    let provider = if route.scheme == Scheme::Direct { metrics::DIRECT } else { route.provider().as_str() };
+    core.metrics.dial_failures.count(provider, failed.refusal.code);
     tracing::warn!(
         provider = %route.provider(), upstream = %route.proxy, lost = failed.lost, error = %failed.refusal,
         "reaching the target through the upstream failed"

@@ -22,11 +22,12 @@ use crate::exchange::stop_refusal;
 use crate::journal::Direction;
 use crate::leg::Leg;
 use crate::meter::Meter;
+use crate::route::Route;
 use crate::socks::server::{self, Refused};
 use crate::socks::{MAX_UDP_HEADER, reply, udp as frames};
 use crate::tunnel::CloseReason;
 use crate::upstream::dial::{self, Whose};
-use crate::upstream::socks as upstream_socks;
+use crate::upstream::{self, Failed};
 use crate::worker::Worker;
 
 /// Largest datagram, header included.
@@ -105,30 +106,37 @@ async fn until_closed(leg: &Leg, away: &mut Vec<u8>) {
     }
 }
 
-async fn beyond(front: &Front, route: &crate::route::Route) -> Result<Beyond, Refused> {
+async fn beyond(front: &Front, route: &Route) -> Result<Beyond, Refused> {
     match route.scheme {
         Scheme::Direct => Ok(Beyond::Direct { policy: front.core.config.policy.clone() }),
         Scheme::Socks5 => {
-            let stream = dial::tcp(&front.worker, &route.host, route.port, Whose::Gateway).await?;
-            let peer = stream.peer_addr().map_err(|_| gone())?;
-            let control = Leg::from(stream);
-            let time = front.worker.live.get().connect_timeout;
-            let late = |_| Refusal::new(Code::UpstreamTimeout, "the gateway did not answer in time");
-            let said = tokio::time::timeout(time, upstream_socks::associate(&control, route)).await.map_err(late)??;
-            // A relay that listens everywhere means the address that we reached it at.
-            let at = match said {
-                Some(at) if !at.ip().is_unspecified() => at,
-                Some(at) => SocketAddr::new(peer.ip(), at.port()),
-                None => return Err(gone().into()),
-            };
-            dial::judge(&front.worker, at, Whose::Gateway)?;
-            Ok(Beyond::Relay { at, _control: control })
+            let reached = relay(front, route).await.map_err(Failed::from);
+            let reached = reached.inspect_err(|failed| upstream::noted(&front.core, route, failed));
+            reached.map_err(|failed| failed.refusal.into())
         }
         Scheme::Http | Scheme::Https => {
             let refusal = Refusal::new(Code::MethodNotAllowed, "an HTTP upstream carries no datagrams");
             Err(Refused { reply: reply::COMMAND_NOT_SUPPORTED, refusal })
         }
     }
+}
+
+/// A relay of the upstream: where it wants datagrams.
+async fn relay(front: &Front, route: &Route) -> Result<Beyond, Refusal> {
+    let stream = dial::tcp(&front.worker, &route.host, route.port, Whose::Gateway).await?;
+    let peer = stream.peer_addr().map_err(|_| gone())?;
+    let control = Leg::from(stream);
+    let time = front.worker.live.get().connect_timeout;
+    let late = |_| Refusal::new(Code::UpstreamTimeout, "the gateway did not answer in time");
+    let said = tokio::time::timeout(time, upstream::socks::associate(&control, route)).await.map_err(late)??;
+    // A relay that listens everywhere means the address that we reached it at.
+    let at = match said {
+        Some(at) if !at.ip().is_unspecified() => at,
+        Some(at) => SocketAddr::new(peer.ip(), at.port()),
+        None => return Err(gone()),
+    };
+    dial::judge(&front.worker, at, Whose::Gateway)?;
+    Ok(Beyond::Relay { at, _control: control })
 }
 
 fn gone() -> Refusal {

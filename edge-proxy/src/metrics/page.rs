@@ -41,10 +41,15 @@ fn traffic(text: &mut Text, m: &Metrics) {
 }
 
 fn failures(text: &mut Text, m: &Metrics) {
+    let mut dials = text.counter(
+        "dial_failures_total",
+        "Failures to reach a target through an upstream of this provider, by the code of the refusal.",
+    );
+    for (provider, code, n) in m.dial_failures.so_far() {
+        dials.of(&[("code", code.as_str()), ("provider", provider.as_str())], n);
+    }
     text.counter("accept_failures_total", "Connections that the system could not give us, for want of descriptors.")
         .is(load(&m.accept_failures));
-    text.counter("dial_failures_total", "Attempts to reach a target that failed at the upstream or on the way to it.")
-        .is(load(&m.dial_failures));
     text.counter(
         "store_failures_total",
         "Calls of the store that failed; those that a client waited for are refusals.",
