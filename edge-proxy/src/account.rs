@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::ops::Add;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
@@ -400,12 +401,40 @@ impl Account {
         })
     }
 
+    /// What is held in open leases.
+    pub fn balance(&self, journal: &Journal) -> Balance {
+        let of = |lease: &Arc<Lease>| {
+            let taken = lease.taken();
+            Balance { leases: 1, taken, unspent: taken.saturating_sub(self.moved(journal, lease)) }
+        };
+        self.ledger.open().iter().map(of).fold(Balance::default(), Balance::add)
+    }
+
     /// Bytes that moved under a lease.
     pub fn moved(&self, journal: &Journal, lease: &Lease) -> u64 {
         // Under the lock, so that no slot folds between the two sums.
         let usages = lock(&self.usages);
         let slots = usages.iter().filter(|(id, _)| id.serial == lease.serial);
         slots.fold(journal.folded(lease.slot), |sum, (_, u)| sum.saturating_add(journal.counters(u.slot).bytes()))
+    }
+}
+
+/// What a customer holds of its buckets here.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Balance {
+    /// Open leases.
+    pub leases: u64,
+    /// Bytes taken for them.
+    pub taken: u64,
+    /// Of those, bytes that have not moved.
+    pub unspent: u64,
+}
+
+impl Add for Balance {
+    type Output = Self;
+
+    fn add(self, more: Self) -> Self {
+        Self { leases: self.leases + more.leases, taken: self.taken + more.taken, unspent: self.unspent + more.unspent }
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) struct Lease {
     pub slot: usize,
     /// Unlike a slot, never used again.
     pub serial: u64,
+    /// Bytes that the store gave, in all.
+    taken: AtomicU64,
     left: AtomicU64,
     /// At or below this, the next take is asked for.
     low: AtomicU64,
@@ -27,7 +29,18 @@ impl Lease {
     pub fn new(bucket: Bucket, slot: usize) -> Self {
         static SERIALS: AtomicU64 = AtomicU64::new(0);
         let serial = SERIALS.fetch_add(1, Ordering::Relaxed);
-        Self { bucket, slot, serial, left: AtomicU64::new(0), low: AtomicU64::new(0) }
+        let zero = AtomicU64::default;
+        Self { bucket, slot, serial, taken: zero(), left: zero(), low: zero() }
+    }
+
+    /// Bytes that the store gave, in all.
+    pub fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Notes what the store says it gave in all. For the books alone.
+    pub fn note_taken(&self, bytes: u64) {
+        self.taken.store(bytes, Ordering::Relaxed);
     }
 
     pub fn left(&self) -> u64 {
@@ -69,6 +82,8 @@ pub(crate) enum Dry {
 #[derive(Debug, Default)]
 struct Inner {
     current: Option<Arc<Lease>>,
+    /// Opened, and not yet closed in the store.
+    open: Vec<Arc<Lease>>,
     exhausted: bool,
 }
 
@@ -155,6 +170,21 @@ impl Ledger {
     pub async fn asked(&self) {
         self.ask.notified().await;
         self.asked.store(false, Ordering::Release);
+    }
+
+    /// Notes a lease that the store is about to be asked for.
+    pub fn opened(&self, lease: &Arc<Lease>) {
+        self.inner().open.push(Arc::clone(lease));
+    }
+
+    /// Notes that the store has closed a lease.
+    pub fn closed(&self, lease: &Arc<Lease>) {
+        self.inner().open.retain(|l| !Arc::ptr_eq(l, lease));
+    }
+
+    /// Leases of which the store may hold something, in force or not.
+    pub fn open(&self) -> Vec<Arc<Lease>> {
+        self.inner().open.clone()
     }
 
     /// Puts a lease in force, or none.

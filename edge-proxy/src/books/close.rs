@@ -52,6 +52,7 @@ impl Books {
                     Close::Closed => {}
                     Close::Stale { seq, taken } => {
                         (self.held[n].seq, self.held[n].taken) = (seq, taken);
+                        lease.note_taken(taken);
                         continue;
                     }
                     refused => tracing::error!(customer = %self.account.id, ?refused, "closing refused"),
@@ -59,6 +60,8 @@ impl Books {
             }
             let entry = Rostered { customer: self.account.id.clone(), bucket: lease.bucket.clone() };
             self.core.store.roster_remove(&self.core.session, &entry).await?;
+            // Its slot may be another's from here on.
+            self.account.ledger.closed(&lease);
             self.account.free_lease(&self.core.journal, &lease);
             self.seen.retain(|id, _| id.serial != lease.serial);
             self.held.remove(n);

@@ -93,6 +93,7 @@ impl Books {
             self.core.journal.free_lease(slot);
             return Err(e);
         }
+        self.account.ledger.opened(&lease);
         // The rate is measured lease by lease.
         self.took = None;
         self.held.push(Held { lease: Arc::clone(&lease), seq: 0, taken: 0, settled: 0, closing: false });
@@ -163,6 +164,7 @@ impl Books {
         let h = &mut self.held[n];
         let got = taken.saturating_sub(h.taken);
         (h.seq, h.taken, h.settled) = (seq, taken, settled);
+        h.lease.note_taken(taken);
         if got > 0 {
             h.lease.add(got);
             self.account.ledger.announce(false);

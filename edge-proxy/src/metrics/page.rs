@@ -1,9 +1,11 @@
 //! The page at `/metrics`. `docs/OPERATIONS.md` has every family in a table; a test compares the two.
 
+use std::ops::Add;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::Metrics;
 use super::text::Text;
+use crate::account::Balance;
 use crate::core::Core;
 
 /// What the counters and the parts of the edge say now.
@@ -63,8 +65,12 @@ fn failures(text: &mut Text, m: &Metrics) {
 fn leases(text: &mut Text, core: &Core) {
     let accounts = core.directory.accounts();
     text.gauge("active_customers", "Customers whose profile and books are kept here.").is(accounts.len());
-    let left: u64 = accounts.iter().map(|a| a.ledger.left()).sum();
-    text.gauge("lease_left_bytes", "Bytes that leases in force have left, over all customers.").is(left);
+    // Of all customers together: figures of each would be as many as there are customers.
+    let held = accounts.iter().map(|a| a.balance(&core.journal)).fold(Balance::default(), Balance::add);
+    text.gauge("open_leases", "Leases that are open in the store.").is(held.leases);
+    text.gauge("lease_taken_bytes", "Bytes taken from buckets for open leases.").is(held.taken);
+    text.gauge("lease_unspent_bytes", "Of the bytes taken for open leases, those that have not moved.")
+        .is(held.unspent);
 }
 
 fn feed(text: &mut Text, m: &Metrics) {
