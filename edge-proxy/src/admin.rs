@@ -1,7 +1,7 @@
 //! The admin listener, on loopback: `/healthz`, `/readyz`, `/metrics`, `/ports`.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -17,7 +17,7 @@ const MAX_CONNECTIONS: usize = 64;
 /// Time for one request and its answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// A feed that was not read for this long makes the edge not ready.
-const FEED_LAG_MS: u64 = 15_000;
+const FEED_LAG: Duration = Duration::from_secs(15);
 /// Answers for people.
 const PLAIN: &str = "text/plain; charset=utf-8";
 /// Prometheus' text format.
@@ -72,11 +72,11 @@ async fn answer(core: &Core, mut stream: TcpStream) {
 }
 
 fn ready(core: &Core) -> (&'static str, String) {
-    let lag = core.metrics.feed_lag_ms.load(std::sync::atomic::Ordering::Relaxed);
+    let lag = core.metrics.feed.lag(Instant::now());
     if core.draining() {
         ("503 Service Unavailable", "draining\n".to_owned())
-    } else if lag > FEED_LAG_MS {
-        ("503 Service Unavailable", format!("the feed was last read {lag} ms ago\n"))
+    } else if lag > FEED_LAG {
+        ("503 Service Unavailable", format!("the feed was last read {} s ago\n", lag.as_secs()))
     } else {
         ("200 OK", "ready\n".to_owned())
     }

@@ -4,9 +4,9 @@ mod seen;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::MissedTickBehavior;
 use tollgate_domain::allow::Block;
 use tollgate_domain::assignment::AssignmentState;
 use tollgate_domain::feed::Entity;
@@ -19,40 +19,45 @@ use crate::command::command;
 use crate::core::Core;
 use crate::tunnel::CloseReason;
 use crate::{retry, sources};
-use seen::Seen;
+use seen::{Seen, written_at};
 
 /// Reads the feed for ever.
 pub(crate) async fn follow(core: Arc<Core>) {
     let mut from = core.clock.now();
     let mut seen = Seen::default();
-    let mut lagging = Instant::now();
     loop {
         // Within the interval, at a point of its own: edges do not ask all at once.
         tokio::time::sleep(core.config.feed_interval).await;
-        let now = core.clock.now();
+        let (began, now) = (Instant::now(), core.clock.now());
         match core.store.changes_since(from.minus(core.config.feed_overlap)).await {
             Ok(changes) => {
                 let mut whole = true;
                 for (id, change) in changes {
-                    if seen.is_new(&id, &change)
-                        && let Err(e) = apply(&core, &change.entity).await
-                    {
-                        // Read again with the next window.
-                        seen.forget(&id, &change);
-                        whole = false;
-                        failed(&core, "change", &e);
+                    if !seen.is_new(&id, &change) {
+                        continue;
+                    }
+                    match apply(&core, &change.entity).await {
+                        Ok(()) => {
+                            if let Some(at) = written_at(&id) {
+                                core.metrics.feed.applied(at);
+                            }
+                        }
+                        Err(e) => {
+                            // Read again with the next window.
+                            seen.forget(&id, &change);
+                            whole = false;
+                            failed(&core, "change", &e);
+                        }
                     }
                 }
                 if whole {
                     from = now;
-                    lagging = Instant::now();
+                    core.metrics.feed.read(began);
                 }
                 seen.trim(from.minus(core.config.feed_overlap));
             }
             Err(e) => failed(&core, "feed", &e),
         }
-        let lag = u64::try_from(lagging.elapsed().as_millis()).unwrap_or(u64::MAX);
-        core.metrics.feed_lag_ms.store(lag, Ordering::Relaxed);
     }
 }
 

@@ -1,10 +1,12 @@
 //! What the edge counts. Labels come from fixed lists and a bounded table: their number is bounded.
 
 mod dials;
+mod feed;
 mod page;
 mod text;
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use tollgate_domain::refusal::Code;
 
@@ -12,6 +14,7 @@ use crate::journal::Direction;
 
 pub(crate) use dials::DIRECT;
 use dials::DialFailures;
+use feed::FeedMark;
 pub(crate) use page::page;
 
 /// Counters since the start of the process.
@@ -31,8 +34,7 @@ pub(crate) struct Metrics {
     /// Reloads applied, and reloads whose settings were refused.
     pub reloads: AtomicU64,
     pub reloads_refused: AtomicU64,
-    /// Milliseconds since the feed was last read to its end.
-    pub feed_lag_ms: AtomicU64,
+    pub feed: FeedMark,
     refusals: Vec<AtomicU64>,
 }
 
@@ -59,7 +61,7 @@ impl Metrics {
             store_failures: zero(),
             reloads: zero(),
             reloads_refused: zero(),
-            feed_lag_ms: zero(),
+            feed: FeedMark::new(Instant::now()),
             refusals: Code::ALL.iter().map(|_| zero()).collect(),
         }
     }

@@ -45,11 +45,23 @@ impl Seen {
     }
 }
 
+/// The digits of ULIDs, five bits each.
+const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+/// Digits of the time that a ULID begins with.
+const TIME: usize = 10;
+
 /// The first ten characters of ULIDs made at `t`.
 fn ulid_start(t: Timestamp) -> String {
-    const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
-    let digit = |n: u64| char::from(DIGITS[usize::try_from(t.as_millis() >> (5 * n) & 31).unwrap_or(0)]);
-    (0..10).rev().map(digit).collect()
+    let digit = |n: usize| char::from(DIGITS[usize::try_from(t.as_millis() >> (5 * n) & 31).unwrap_or(0)]);
+    (0..TIME).rev().map(digit).collect()
+}
+
+/// When an entry was written, as its ULID says; none if it is no ULID.
+pub(super) fn written_at(id: &str) -> Option<Timestamp> {
+    let digit = |b: &u8| DIGITS.iter().position(|d| d == b).map(|n| n as u64);
+    let time = id.as_bytes().get(..TIME)?;
+    let ms = time.iter().try_fold(0u64, |ms, b| digit(b).map(|n| ms << 5 | n))?;
+    Some(Timestamp::from_millis(ms))
 }
 
 #[cfg(test)]
@@ -78,6 +90,14 @@ mod tests {
         assert!(seen.is_new("01A", &change));
         assert!(!seen.is_new("01A", &change));
         assert!(seen.is_new("01B", &change));
+    }
+
+    #[test]
+    fn an_entry_says_when_it_was_written() {
+        let at = Timestamp::from_millis(1_709_208_000_123);
+        assert_eq!(written_at(&format!("{}0123456789ABCDEF", ulid_start(at))), Some(at));
+        assert_eq!(written_at("7ZZZZZZZZZ0000000000000000"), Some(Timestamp::from_millis((1 << 48) - 1)));
+        assert_eq!((written_at("01A"), written_at("abcdefghijklm"), written_at("LOUI456789")), (None, None, None));
     }
 
     #[test]

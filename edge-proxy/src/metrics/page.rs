@@ -2,6 +2,7 @@
 
 use std::ops::Add;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::Metrics;
 use super::text::Text;
@@ -14,7 +15,7 @@ pub(crate) fn page(core: &Core) -> String {
     traffic(&mut text, &core.metrics);
     failures(&mut text, &core.metrics);
     leases(&mut text, core);
-    feed(&mut text, &core.metrics);
+    feed(&mut text, core);
     journal(&mut text, core);
     access_log(&mut text, core);
     text.finish()
@@ -73,10 +74,17 @@ fn leases(text: &mut Text, core: &Core) {
         .is(held.unspent);
 }
 
-fn feed(text: &mut Text, m: &Metrics) {
-    let lag = std::time::Duration::from_millis(load(&m.feed_lag_ms));
+fn feed(text: &mut Text, core: &Core) {
+    let feed = &core.metrics.feed;
     text.gauge("feed_lag_seconds", "Time since the change feed was last read to its end and applied as a whole.")
-        .is(lag.as_secs_f64());
+        .is(feed.lag(Instant::now()).as_secs_f64());
+    let mut age = text.gauge(
+        "feed_newest_change_age_seconds",
+        "Time since the newest change that was applied was written; absent until one was.",
+    );
+    if let Some(written) = feed.newest() {
+        age.is(core.clock.now().since(written).as_secs_f64());
+    }
 }
 
 fn journal(text: &mut Text, core: &Core) {
