@@ -46,7 +46,7 @@ fn traffic(text: &mut Text, m: &Metrics) {
 fn failures(text: &mut Text, m: &Metrics) {
     let mut dials = text.counter(
         "dial_failures_total",
-        "Failures to reach a target through an upstream of this provider, by the code of the refusal.",
+        "Failures to reach a target, by code and provider of the upstream; direct: no upstream, other: beyond 64 providers.",
     );
     for (provider, code, n) in m.dial_failures.so_far() {
         dials.of(&[("code", code.as_str()), ("provider", provider.as_str())], n);

@@ -1,6 +1,7 @@
 //! What the stories share.
 
 pub mod client;
+pub mod exposition;
 pub mod ports;
 pub mod recorder;
 pub mod resolver;

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -59,6 +59,8 @@ impl Clock for TestClock {
 pub struct TestAssigner {
     pub asked: Mutex<Vec<AssignRequest>>,
     pub refusal: Mutex<Option<Refusal>>,
+    /// Whether each line's address is sold by a provider that is called as the line is.
+    pub by_line: AtomicBool,
 }
 
 impl Assigner for TestAssigner {
@@ -68,7 +70,11 @@ impl Assigner for TestAssigner {
             if let Some(refusal) = self.refusal.lock().unwrap().as_ref() {
                 return Ok(AssignReply::Refused { refusal: RefusalWire::from(refusal) });
             }
-            Ok(AssignReply::Bound { assignment: Box::new(assignment(&req)) })
+            let mut bound = assignment(&req);
+            if let Some(proxy) = bound.proxy.as_mut().filter(|_| self.by_line.load(Ordering::Acquire)) {
+                proxy.provider = req.line.label.as_str().parse().unwrap();
+            }
+            Ok(AssignReply::Bound { assignment: Box::new(bound) })
         })
     }
 }
@@ -281,7 +287,7 @@ fn customer(limits: Limits) -> Customer {
     }
 }
 
-fn provider(gateway: SocketAddr) -> Provider {
+pub fn provider(gateway: SocketAddr) -> Provider {
     Provider {
         id: "brd".parse().unwrap(),
         name: "Bright Data".into(),
