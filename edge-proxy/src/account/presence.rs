@@ -1,0 +1,95 @@
+//! The tunnels of a customer: counted, seen, ended.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use tollgate_domain::refusal::{Code, Refusal};
+
+use super::{Account, lock};
+use crate::tunnel::{CloseReason, Tunnel};
+
+/// Set in the tunnel count of an account that is no longer in use: load it anew.
+const GONE: u32 = 1 << 31;
+
+impl Account {
+    /// Tunnels and requests under way.
+    pub fn live(&self) -> u32 {
+        self.live.load(Ordering::Acquire) & !GONE
+    }
+
+    /// Whether the account was given up; load it anew.
+    pub fn gone(&self) -> bool {
+        self.live.load(Ordering::Acquire) & GONE != 0
+    }
+
+    /// Gives the account up if nothing is under way.
+    pub fn retire(&self) -> bool {
+        self.live.compare_exchange(0, GONE, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// How long ago it was last used.
+    pub fn idle_ms(&self) -> u64 {
+        self.elapsed().saturating_sub(self.seen_ms.load(Ordering::Relaxed))
+    }
+
+    fn elapsed(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Counts one more tunnel, within the threads. `Ok(None)`: the account was given up.
+    pub fn enter(self: &Arc<Self>) -> Result<Option<Entered>, Refusal> {
+        let limit = self.threads.load(Ordering::Acquire);
+        let more = |n: u32| (n & GONE == 0 && n < limit).then(|| n + 1);
+        match self.live.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
+            Ok(_) => {
+                self.seen_ms.store(self.elapsed(), Ordering::Relaxed);
+                Ok(Some(Entered(Arc::clone(self))))
+            }
+            Err(n) if n & GONE != 0 => Ok(None),
+            Err(n) => {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+                let detail = format!("{n} connections are open, at most {limit} may be");
+                Err(Refusal::new(Code::ThreadsExceeded, detail))
+            }
+        }
+    }
+
+    pub fn register(&self, tunnel: &Arc<Tunnel>) {
+        lock(&self.tunnels).insert(tunnel.id, Arc::clone(tunnel));
+    }
+
+    pub fn unregister(&self, id: u64) {
+        lock(&self.tunnels).remove(&id);
+    }
+
+    /// Where its tunnels come from, each address once.
+    pub fn tunnel_sources(&self) -> BTreeSet<IpAddr> {
+        lock(&self.tunnels).values().map(|t| t.source).collect()
+    }
+
+    /// The tunnels under way.
+    pub fn tunnels(&self) -> Vec<Arc<Tunnel>> {
+        lock(&self.tunnels).values().cloned().collect()
+    }
+
+    /// Ends every tunnel for which `why` has a reason.
+    pub fn kill(&self, why: impl Fn(&Tunnel) -> Option<CloseReason>) {
+        for tunnel in lock(&self.tunnels).values() {
+            if let Some(reason) = why(tunnel) {
+                tunnel.kill(reason);
+            }
+        }
+    }
+}
+
+/// One tunnel, counted while this lives.
+pub(crate) struct Entered(Arc<Account>);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        self.0.seen_ms.store(self.0.elapsed(), Ordering::Relaxed);
+        self.0.live.fetch_sub(1, Ordering::AcqRel);
+    }
+}
