@@ -96,13 +96,10 @@ impl Books {
         self.account.ledger.opened(&lease);
         // The rate is measured lease by lease.
         self.took = None;
-        self.held.push(Held { lease: Arc::clone(&lease), seq: 0, taken: 0, settled: 0, closing: false });
+        self.held.push(Held { lease, seq: 0, taken: 0, settled: 0, closing: false });
         let n = self.held.len() - 1;
         let took = self.take_more(n).await?;
-        if took {
-            self.account.ledger.install(Some(lease));
-            self.account.ledger.announce(false);
-        } else {
+        if !took {
             self.begin_closing(n);
             self.finish_closing().await?;
         }
@@ -167,6 +164,8 @@ impl Books {
         h.lease.note_taken(taken);
         if got > 0 {
             h.lease.add(got);
+            // In force from its first bytes on, whichever attempt brought them.
+            self.account.ledger.install(Some(Arc::clone(&h.lease)));
             self.account.ledger.announce(false);
         }
     }

@@ -64,6 +64,23 @@ async fn a_store_that_is_away_is_told_to_customers_as_such() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_first_take_that_fails_is_made_up_for_by_the_next() {
+    // Without limits on capacity only takes, and a heartbeat perhaps, are written there meanwhile.
+    let w = World::new(1 << 30, Limits { settle_s: 3600, ..Limits::default() }).await;
+    let faults = Faults::script(Vec::<Step>::new());
+    let edge = w.try_start(Store::new(w.engine.client_with(Arc::clone(&faults)), "t-")).await.unwrap();
+    // Two takes, with all attempts of the SDK.
+    (0..6).for_each(|_| faults.push(Step::from(Fault::Timeout).on("UpdateItem").table("t-usage")));
+    let (mut c, head) = connect(edge.gateway_addr(), "bytes.test:500", "demo", PASSWORD).await;
+    assert_eq!(status(&head), 200, "{head}");
+    assert_eq!(read_all(&mut c).await.len(), 500);
+    assert_eq!(faults.left(), 0);
+    drop(c);
+    edge.drain(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(w.allowance(&plan_bucket()).await.folded, 500);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_flows_is_settled_while_it_flows() {
     let w = World::new(1 << 20, Limits { settle_s: 1, ..limits() }).await;
     let edge = w.start().await;
