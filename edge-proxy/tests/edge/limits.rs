@@ -183,7 +183,8 @@ async fn a_download_keeps_its_rate_without_a_stall() {
     // What was on its way when the window began belongs to none.
     watch(&mut c, Duration::from_millis(300), &stalls).await;
     let seen = watch(&mut c, Duration::from_secs(10), &stalls).await;
-    let told = format!("{} of the rate, {} but for {:?}, gap {:?}", seen.most(MB), seen.least(MB), seen.stalled, seen.gap);
+    let told =
+        format!("{} of the rate, {} but for {:?}, gap {:?}", seen.most(MB), seen.least(MB), seen.stalled, seen.gap);
     assert!(seen.most(MB) < 1.02 && seen.least(MB) > 0.98, "{told}");
     assert!(seen.gap < Duration::from_millis(200) + seen.stalled, "{told}");
     edge.drain(Duration::ZERO).await.unwrap();
