@@ -17,6 +17,7 @@ use crate::config::{EdgeConfig, Live, LiveConfig};
 use crate::deps::{Assigner, GatewaySecrets, Resolver};
 use crate::directory::Directory;
 use crate::ingress::listeners::Listeners;
+use crate::ingress::strangers::Strangers;
 use crate::ingress::tls::{self, TlsError, TlsIdentity};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
@@ -67,6 +68,8 @@ pub(crate) struct Core {
     pub journal: Journal,
     pub directory: Directory,
     pub throttle: Throttle,
+    /// Connections that have not authenticated, by source.
+    pub strangers: Arc<Strangers>,
     pub metrics: Arc<Metrics>,
     /// What workers accept from.
     pub listeners: Arc<Listeners>,
@@ -108,6 +111,7 @@ impl Core {
         Self {
             directory: Directory::new(config.unknown_ttl),
             throttle,
+            strangers: Arc::default(),
             metrics: Arc::new(Metrics::new(config.workers)),
             listeners: parts.listeners,
             upstreams: parts.upstreams,

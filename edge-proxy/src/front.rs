@@ -25,7 +25,9 @@ use crate::ingress::accept::Accepted;
 use crate::ingress::detect::Protocol;
 use crate::ingress::entrance::{Entrance, Kind};
 use crate::ingress::proxy_protocol::{self, Parsed};
+use crate::ingress::strangers::Stranger;
 use crate::leg::{Leg, Rewind};
+use crate::limits::source::subscriber;
 use crate::relay::linger_close;
 use crate::retry;
 use crate::worker::Worker;
@@ -49,6 +51,8 @@ struct Front {
     /// Who is asking: the peer, or whom a trusted balancer speaks for.
     peer: SocketAddr,
     entrance: Arc<Entrance>,
+    /// Counted among those of its source, until it has authenticated.
+    stranger: Option<Stranger>,
     leg: Leg,
     /// What the client sent and nobody has read yet.
     buf: Vec<u8>,
@@ -66,13 +70,14 @@ async fn begin(worker: Rc<Worker>, accepted: Accepted) -> Option<Carried> {
     if live.proxy_trusted.iter().any(|net| net.contains(&peer.ip().to_canonical())) {
         peer = timeout_at(deadline, balancer(&stream, &mut buf)).await.ok()??.unwrap_or(peer);
     }
+    let stranger = Some(strange(&core, peer, live.max_unauthenticated_per_source)?);
     let mut leg = Leg::from(stream);
     let mut protocol = first(&core, &leg, &mut buf, deadline).await?;
     if protocol == Protocol::Tls || entrance.kind == Kind::Tls {
         leg = timeout_at(deadline, behind_tls(&core, leg, std::mem::take(&mut buf))).await.ok()??;
         protocol = first(&core, &leg, &mut buf, deadline).await?;
     }
-    let mut front = Front { core, worker, peer, entrance, leg, buf, known: None };
+    let mut front = Front { core, worker, peer, entrance, stranger, leg, buf, known: None };
     match protocol {
         Protocol::Http => http::serve(front).await,
         Protocol::Socks5 => socks::serve(front).await,
@@ -89,6 +94,22 @@ async fn begin(worker: Rc<Worker>, accepted: Accepted) -> Option<Carried> {
             None
         }
     }
+}
+
+/// Counts a connection of which nothing is known but where it comes from. `None`: its source has
+/// too many, and it is closed without a word, for nobody knows its language.
+fn strange(core: &Core, peer: SocketAddr, most: usize) -> Option<Stranger> {
+    let too_many = match core.strangers.enter(peer.ip(), most) {
+        Ok(stranger) => return Some(stranger),
+        Err(too_many) => too_many,
+    };
+    core.metrics.refused(Code::IpLimit);
+    // Who comes in crowds does not fill the log as well.
+    if too_many.first {
+        let source = subscriber(peer.ip());
+        tracing::info!(code = %Code::IpLimit, %source, most, "closing what one source opens and never authenticates");
+    }
+    None
 }
 
 /// The protocol of the first byte, which stays in `buf`. `None`: none came in time.

@@ -6,4 +6,5 @@ pub(crate) mod detect;
 pub(crate) mod entrance;
 pub(crate) mod listeners;
 pub(crate) mod proxy_protocol;
+pub(crate) mod strangers;
 pub(crate) mod tls;

@@ -155,8 +155,15 @@ impl Front {
         Ok(Who::Password { spec, verifier, header })
     }
 
-    /// The account of a client that may pass as far as its credentials or its address say.
+    /// The account of a client that may pass as far as its credentials or its address say; from
+    /// then on it is no stranger.
     async fn authenticate(&mut self, who: &Who) -> Result<(Arc<Account>, Pass, UserSpec), Refusal> {
+        let found = self.find(who).await?;
+        self.stranger = None;
+        Ok(found)
+    }
+
+    async fn find(&mut self, who: &Who) -> Result<(Arc<Account>, Pass, UserSpec), Refusal> {
         let (login, verifier, spec) = match who {
             Who::Source => return self.by_source().await,
             Who::Known(known) if known.login.passes(&known.verifier, self.core.clock.now()) => {

@@ -13,6 +13,8 @@ use crate::core::Core;
 pub(crate) fn page(core: &Core) -> String {
     let mut text = Text::default();
     traffic(&mut text, &core.metrics);
+    text.gauge("unauthenticated_connections", "Client connections that have not shown yet who they are.")
+        .is(core.strangers.count());
     failures(&mut text, &core.metrics);
     leases(&mut text, core);
     feed(&mut text, core);
