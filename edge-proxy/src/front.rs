@@ -10,6 +10,9 @@ mod target;
 mod tunnel;
 mod udp;
 
+#[cfg(test)]
+mod bounds;
+
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,6 +36,8 @@ use crate::retry;
 use crate::worker::Worker;
 use tunnel::Carried;
 
+/// Most bytes of a client's TLS handshake: a hello has two kilobytes, and we ask for no certificate.
+const MAX_TLS_HANDSHAKE: usize = 16 << 10;
 /// How long a refused client is listened to, so that it reads the answer.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -153,8 +158,11 @@ async fn balancer(stream: &TcpStream, buf: &mut Vec<u8>) -> Option<Option<Socket
 
 async fn behind_tls(core: &Core, leg: Leg, first: Vec<u8>) -> Option<Leg> {
     let (Leg::Plain(stream), Some(identity)) = (leg, core.identity.as_ref()) else { return None };
-    match identity.acceptor().accept(Rewind::new(first, stream)).await {
-        Ok(tls) => Some(Leg::from(tokio_rustls::TlsStream::from(tls))),
+    match identity.acceptor().accept(Rewind::new(first, stream).bounded(MAX_TLS_HANDSHAKE)).await {
+        Ok(mut tls) => {
+            tls.get_mut().0.unbounded();
+            Some(Leg::from(tokio_rustls::TlsStream::from(tls)))
+        }
         Err(e) => {
             tracing::debug!(error = %e, "TLS handshake failed");
             None

@@ -121,10 +121,16 @@ impl Leg {
 
     /// Appends what is there to `buf`, at most 16 KiB; 0 at the end of the stream.
     pub async fn read_some(&self, buf: &mut Vec<u8>) -> io::Result<usize> {
+        self.read_within(buf, usize::MAX).await
+    }
+
+    /// The same, but `buf` becomes no longer than `most` bytes. It must be shorter before.
+    pub async fn read_within(&self, buf: &mut Vec<u8>, most: usize) -> io::Result<usize> {
+        let room = most.saturating_sub(buf.len()).clamp(1, 16 << 10);
         poll_fn(|cx| {
             ready!(self.poll_readable(cx))?;
             crate::relay::with_buffer(|shared| {
-                let n = ready!(self.poll_read(cx, &mut shared[..16 << 10]))?;
+                let n = ready!(self.poll_read(cx, &mut shared[..room]))?;
                 buf.extend_from_slice(&shared[..n]);
                 Poll::Ready(Ok(n))
             })
@@ -154,26 +160,50 @@ pub(crate) struct Rewind {
     first: Vec<u8>,
     at: usize,
     stream: TcpStream,
+    /// Bytes that may still be read; none = any number.
+    left: Option<usize>,
 }
 
 impl Rewind {
     pub fn new(first: Vec<u8>, stream: TcpStream) -> Self {
-        Self { first, at: 0, stream }
+        Self { first, at: 0, stream, left: None }
+    }
+
+    /// Reading fails once about `most` bytes have been read, the first ones included.
+    pub fn bounded(self, most: usize) -> Self {
+        Self { left: Some(most), ..self }
+    }
+
+    /// Any number may be read from now on.
+    pub fn unbounded(&mut self) {
+        self.left = None;
+    }
+
+    fn read_first(&mut self, buf: &mut ReadBuf<'_>) {
+        let left = &self.first[self.at..];
+        let n = left.len().min(buf.remaining());
+        buf.put_slice(&left[..n]);
+        self.at += n;
+        if self.at == self.first.len() {
+            (self.first, self.at) = (Vec::new(), 0);
+        }
     }
 }
 
 impl AsyncRead for Rewind {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        let left = &this.first[this.at..];
-        if left.is_empty() {
-            return Pin::new(&mut this.stream).poll_read(cx, buf);
+        if this.left == Some(0) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "more bytes than may come")));
         }
-        let n = left.len().min(buf.remaining());
-        buf.put_slice(&left[..n]);
-        this.at += n;
-        if this.at == this.first.len() {
-            (this.first, this.at) = (Vec::new(), 0);
+        let before = buf.filled().len();
+        if this.first.is_empty() {
+            ready!(Pin::new(&mut this.stream).poll_read(cx, buf))?;
+        } else {
+            this.read_first(buf);
+        }
+        if let Some(left) = &mut this.left {
+            *left = left.saturating_sub(buf.filled().len() - before);
         }
         Poll::Ready(Ok(()))
     }

@@ -49,6 +49,9 @@ pub(super) async fn serve(mut front: Front) -> Option<Carried> {
     }
 }
 
+/// A buffer of this many bytes is kept from one request to the next.
+const SHORT: usize = 4 << 10;
+
 enum Next {
     Again,
     Close,
@@ -71,16 +74,21 @@ impl Front {
             }
         }
         let deadline = tokio::time::Instant::now() + config.header_timeout;
+        let most = head::MAX_REQUEST_HEAD;
         let mut searched = 0;
         loop {
-            if let Some(n) = head::complete(&self.buf, searched)? {
+            if let Some(n) = head::complete_request(&self.buf, searched)? {
                 let head = RequestHead::parse(&self.buf[..n])?;
                 self.buf.drain(..n);
+                // A long head is not held twice.
+                if self.buf.is_empty() && self.buf.capacity() > SHORT {
+                    self.buf = Vec::new();
+                }
                 return Ok(Some(head.of_length(n)));
             }
             searched = self.buf.len();
             let more = tokio::select! {
-                more = tokio::time::timeout_at(deadline, self.leg.read_some(&mut self.buf)) => more,
+                more = tokio::time::timeout_at(deadline, self.leg.read_within(&mut self.buf, most)) => more,
                 () = drain.begun(), if self.buf.is_empty() => return Ok(None),
             };
             match more {
