@@ -23,6 +23,7 @@ mod rules;
 mod sequences;
 mod socks;
 mod sources;
+mod strangers;
 mod support;
 mod takeover;
 mod udp;

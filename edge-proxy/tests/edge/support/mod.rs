@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod exposition;
+pub mod metrics;
 pub mod ports;
 pub mod recorder;
 pub mod resolver;
@@ -17,9 +18,9 @@ pub use world::World;
 
 use std::time::{Duration, Instant};
 
-/// Waits until `condition` holds; fails after ten seconds.
+/// Waits until `condition` holds; fails after thirty seconds.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let end = Instant::now() + Duration::from_secs(10);
+    let end = Instant::now() + Duration::from_secs(30);
     while !condition().await {
         assert!(Instant::now() < end, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
