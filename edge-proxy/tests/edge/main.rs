@@ -21,6 +21,7 @@ mod program;
 mod refusals;
 mod rules;
 mod sequences;
+mod slow;
 mod socks;
 mod sources;
 mod strangers;

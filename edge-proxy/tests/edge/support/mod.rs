@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod exposition;
+pub mod descriptors;
 pub mod metrics;
 pub mod ports;
 pub mod recorder;

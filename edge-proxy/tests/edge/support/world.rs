@@ -172,6 +172,29 @@ impl World {
         assert!(self.store.grant(&demo(), bucket, &grant, self.clock.now()).await.unwrap());
     }
 
+    /// One more customer, with `quota` bytes and a login of its own name and [`PASSWORD`].
+    pub async fn another(&self, name: &str, quota: u64, limits: Limits) {
+        let id: CustomerId = name.parse().unwrap();
+        let credential = Credential {
+            user: name.parse().unwrap(),
+            customer: id.clone(),
+            version: 1,
+            verifier: verifier(PASSWORD),
+            previous: None,
+            created_at: NOON,
+        };
+        let row = Customer { id: id.clone(), ..customer(limits) };
+        self.store.create_customer(&row, &credential, NOON).await.unwrap();
+        let grant = Grant {
+            source: "plan".into(),
+            bytes: quota,
+            plan_ver: 1,
+            spend_from: NOON.month_start(),
+            spend_until: NOON.next_month_start(),
+        };
+        assert!(self.store.grant(&id, &plan_bucket(), &grant, NOON).await.unwrap());
+    }
+
     /// A bucket that the machine's own clock may spend from.
     pub async fn grant_for_today(&self) {
         let now = tollgate_store::SystemClock.now();
