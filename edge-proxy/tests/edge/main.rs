@@ -14,6 +14,7 @@ mod framing;
 mod limits;
 mod lines;
 mod live;
+mod memory;
 mod money;
 mod packaging;
 mod ports;
