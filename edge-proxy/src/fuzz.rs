@@ -7,7 +7,8 @@
 //! times as many.
 //!
 //! Beyond "no panic": an answer does not depend on how the input is cut into pieces, and what is
-//! accepted means the same when it is written again.
+//! accepted means the same when it is written again. The front as a whole is tried in
+//! `tests/edge/front.rs`, through sockets.
 
 mod frames;
 mod http;

@@ -11,6 +11,7 @@ mod connect;
 mod crash;
 mod detect;
 mod framing;
+mod front;
 mod limits;
 mod lines;
 mod live;
