@@ -1,8 +1,8 @@
 //! What the stories share.
 
 pub mod client;
-pub mod exposition;
 pub mod descriptors;
+pub mod exposition;
 pub mod metrics;
 pub mod ports;
 pub mod recorder;
