@@ -1,7 +1,8 @@
 //! Upstreams of an edge that come from a file: the table of them, and the ports that lead to them.
 //!
-//! A reload costs listener work only for what changed, and no tunnel notices: rows in use stay
-//! until the last connection that uses them ends.
+//! A reload costs work only for lines that changed, and no tunnel notices: rows in use stay until
+//! the last connection that uses them ends. What connections read meanwhile (the row behind a
+//! door, a row by its id) is locked for the swap of a pointer.
 
 mod doors;
 pub(crate) mod file;
@@ -23,6 +24,7 @@ use tollgate_domain::id::ProviderId;
 use crate::ingress::listeners::Listeners;
 use crate::upstream::spec::Upstream;
 use doors::Doors;
+use file::Known;
 pub use file::LineProblem;
 use ports::PortMap;
 use reload::Stamp;
@@ -68,8 +70,9 @@ struct FromFile {
     config: PortsConfig,
     /// Where the port map is kept.
     dir: PathBuf,
-    /// Held by a reload from reading the file to keeping the port map: one at a time.
-    turn: Mutex<()>,
+    /// Held by a reload from reading the file to keeping the port map: one at a time. What the
+    /// last one read.
+    turn: Mutex<Known>,
     /// Held for memory and sockets alone, never for the disk.
     state: Mutex<State>,
 }
@@ -77,6 +80,8 @@ struct FromFile {
 /// What reloads change.
 struct State {
     rows: HashMap<Identity, Arc<Upstream>>,
+    /// The same rows in the file's order; none = it was not read yet.
+    order: Option<Vec<Identity>>,
     map: PortMap,
     doors: Doors,
     /// Rows without a port, in the file's order.
@@ -95,7 +100,8 @@ impl Upstreams {
             let mut map = PortMap::new(config.first, config.count);
             map.restore(kept::load(dir)?);
             let doors = Doors::new(Arc::clone(listeners), config.bind);
-            let state = State { rows: HashMap::new(), map, doors, unbound: Vec::new(), stamp: None };
+            let (rows, unbound) = (HashMap::new(), Vec::new());
+            let state = State { rows, order: None, map, doors, unbound, stamp: None };
             Ok::<_, std::io::Error>(FromFile {
                 config: config.clone(),
                 dir: dir.to_owned(),
@@ -122,8 +128,11 @@ impl Upstreams {
 
     /// Tries again the ports that could not be bound and whose time has come.
     pub fn retry(&self, now: Instant) {
-        if let Some(from_file) = &self.from_file {
-            from_file.state().doors.retry(now);
+        // While a reload changes the doors, the next look will do.
+        if let Some(from_file) = &self.from_file
+            && let Ok(mut state) = from_file.state.try_lock()
+        {
+            state.doors.retry(now);
         }
     }
 }

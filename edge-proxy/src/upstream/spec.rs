@@ -22,4 +22,6 @@ pub(crate) struct Upstream {
     pub owner: Option<CustomerId>,
     /// Where it is, as far as known.
     pub country: Option<Country>,
+    /// Rows of one pool stand in for each other where one cannot be reached; none = nobody does.
+    pub pool: Option<String>,
 }

@@ -7,18 +7,23 @@
 //! | `direct` | nothing: the edge dials targets itself |
 //!
 //! Host names are as good as addresses; IPv6 is written in brackets. After white space may follow
-//! `owner=<customer>`, `country=<code>`, `name=<label>`. A word that begins with `#` starts a comment.
+//! `owner=<customer>`, `country=<code>`, `name=<label>`, `pool=<label>`. A word that begins with `#` starts a comment.
 
+mod known;
 mod line;
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::hash::{Hash, Hasher};
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::Arc;
 
 use tollgate_domain::id::ProviderId;
 
 use super::row::{Identity, Row};
+use crate::upstream::spec::Upstream;
+pub(crate) use known::Known;
 
 /// Longest line, in bytes.
 pub(crate) const MAX_LINE: usize = 1024;
@@ -56,16 +61,22 @@ pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Understands a file; bad lines are reported and left out. `provider` names whose rows they are.
+#[cfg(test)]
 pub(crate) fn parse(bytes: &[u8], provider: &ProviderId) -> Parsed {
+    parse_again(bytes, provider, &mut Known::default())
+}
+
+/// The same; lines that `known` has from the last time cost a look-up each.
+pub(crate) fn parse_again(bytes: &[u8], provider: &ProviderId, known: &mut Known) -> Parsed {
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     // The end of the last line begins no other.
     let bytes = bytes.strip_suffix(b"\n").unwrap_or(bytes);
-    let mut parsed = Parsed::default();
-    let mut identities: HashMap<Identity, usize> = HashMap::new();
-    let mut names: HashMap<String, usize> = HashMap::new();
+    let mut problems = Vec::new();
+    let mut found: Vec<(usize, Row)> = Vec::new();
+    known.begin();
     for (at, raw) in bytes.split(|b| *b == b'\n').enumerate() {
         let number = at + 1;
-        let mut problem = |code, why| parsed.problems.push(LineProblem { line: number, code, why });
+        let mut problem = |code, why| problems.push(LineProblem { line: number, code, why });
         if number > MAX_LINES {
             problem("TOO_MANY_LINES", format!("only {MAX_LINES} lines are read"));
             break;
@@ -79,25 +90,54 @@ pub(crate) fn parse(bytes: &[u8], provider: &ProviderId) -> Parsed {
             problem("NOT_TEXT", "the line is not UTF-8".to_owned());
             continue;
         };
-        let row = match line::parse(text, provider) {
-            Ok(None) => continue,
-            Ok(Some(row)) => row,
-            Err(fault) => {
-                problem(fault.code, fault.why.to_owned());
-                continue;
-            }
-        };
-        if let Some(first) = identities.get(&row.identity) {
-            problem("DUPLICATE", format!("the same upstream as in line {first}"));
-        } else if let Some(first) = names.get(&row.upstream.id.ip) {
-            problem("NAME_TAKEN", format!("line {first} has this name"));
-        } else {
-            identities.insert(row.identity.clone(), number);
-            names.insert(row.upstream.id.ip.clone(), number);
-            parsed.rows.push(row);
+        match known.row(text, provider) {
+            Ok(None) => {}
+            Ok(Some(row)) => found.push((number, row)),
+            Err(fault) => problem(fault.code, fault.why.to_owned()),
         }
     }
-    parsed
+    known.end();
+    let rows = without_doubles(found, &mut problems);
+    problems.sort_by_key(|p| p.line);
+    Parsed { rows, problems }
+}
+
+/// The rows that are the first of their upstream and of their name; the others are reported.
+fn without_doubles(found: Vec<(usize, Row)>, problems: &mut Vec<LineProblem>) -> Vec<Row> {
+    let mut identities: HashMap<Identity, usize> = HashMap::with_capacity(found.len());
+    let mut names: HashMap<Name, usize> = HashMap::with_capacity(found.len());
+    let mut rows = Vec::with_capacity(found.len());
+    for (line, row) in found {
+        let mut problem = |code, why| problems.push(LineProblem { line, code, why });
+        let name = Name(Arc::clone(&row.upstream));
+        if let Some(first) = identities.get(&row.identity) {
+            problem("DUPLICATE", format!("the same upstream as in line {first}"));
+        } else if let Some(first) = names.get(&name) {
+            problem("NAME_TAKEN", format!("line {first} has this name"));
+        } else {
+            identities.insert(row.identity.clone(), line);
+            names.insert(name, line);
+            rows.push(row);
+        }
+    }
+    rows
+}
+
+/// The name that a row has: all are of one provider.
+struct Name(Arc<Upstream>);
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id.ip == other.0.id.ip
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.ip.hash(state);
+    }
 }
 
 #[cfg(test)]

@@ -58,12 +58,12 @@ impl Upstreams {
     /// [`ReloadError::File`]; all is as before then.
     pub fn reload(&self, now: Instant) -> Result<ReloadReport, ReloadError> {
         let Some(from_file) = &self.from_file else { return Ok(ReloadReport::default()) };
-        let _one_at_a_time = from_file.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = from_file.turn.lock().unwrap_or_else(PoisonError::into_inner);
         let path = &from_file.config.file;
         // Before reading: a change meanwhile is seen as one.
         let stamp = stamp(path);
         let bytes = file::read(path).map_err(|why| ReloadError::File { path: path.clone(), why })?;
-        let parsed = file::parse(&bytes, &from_file.config.provider);
+        let parsed = file::parse_again(&bytes, &from_file.config.provider, &mut known);
         let (report, held) = self.apply(from_file, parsed, stamp, now);
         if let Some(held) = held
             && let Err(e) = kept::save(&from_file.dir, &held)
@@ -92,69 +92,107 @@ impl Upstreams {
         let state = &mut *guard;
         state.stamp = stamp;
         let order: Vec<Identity> = parsed.rows.iter().map(|row| row.identity.clone()).collect();
-        let touched = self.turn_table(state, parsed.rows, &mut report);
-        let before = state.map.held().clone();
-        let turn = state.map.turn(&order);
-        for port in turn.freed {
-            state.doors.shut(port);
-        }
-        state.unbound.clear();
-        for (identity, port) in order.into_iter().zip(turn.ports) {
-            let Some(port) = port else {
-                state.unbound.push(identity);
-                continue;
-            };
-            // After a restart a port may be held and not be open.
-            let as_before = before.get(&port) == Some(&identity) && state.doors.all().contains_key(&port);
-            if as_before && !touched.contains(&identity) {
-                continue;
-            }
-            if let Some(upstream) = state.rows.get(&identity) {
-                state.doors.lead(port, upstream, now);
-            }
-        }
+        let touched = self.turn_table(state, parsed.rows, &order, &mut report);
+        let held = if state.order.as_ref() == Some(&order) {
+            // Nobody came, went or moved: every port stays whose it is.
+            state.lead_anew(&touched, now);
+            None
+        } else {
+            state.turn_ports(order, &touched, now)
+        };
         state.doors.disown();
         report.failed = state.doors.failed();
         report.unbound = state.unbound.len();
-        let held = (*state.map.held() != before).then(|| state.map.held().clone());
         (report, held)
     }
 
-    /// Brings table and rows to `rows`; returns those that are new or differ.
-    fn turn_table(&self, state: &mut State, rows: Vec<Row>, report: &mut ReloadReport) -> HashSet<Identity> {
-        let mut old = std::mem::take(&mut state.rows);
+    /// Brings table and rows to `rows`, which are those of `order`; returns those that are new or differ.
+    fn turn_table(
+        &self,
+        state: &mut State,
+        rows: Vec<Row>,
+        order: &[Identity],
+        report: &mut ReloadReport,
+    ) -> HashSet<Identity> {
+        let before = state.rows.len();
         let mut touched = HashSet::new();
         let (mut come, mut gone) = (Vec::new(), Vec::new());
         for Row { identity, upstream } in rows {
-            let before = old.remove(&identity);
+            let old = state.rows.get(&identity);
             // Where nothing changed the old one stays itself.
-            let upstream = match before {
-                Some(before) if same(&before, &upstream) => {
-                    report.kept += 1;
-                    before
+            if old.is_some_and(|old| Arc::ptr_eq(old, &upstream) || same(old, &upstream)) {
+                report.kept += 1;
+                continue;
+            }
+            touched.insert(identity.clone());
+            come.push(Arc::clone(&upstream));
+            match state.rows.insert(identity, Arc::clone(&upstream)) {
+                Some(old) => {
+                    report.changed += 1;
+                    gone.extend(Some(old).filter(|old| old.id != upstream.id));
                 }
-                before => {
-                    match before {
-                        Some(_) => report.changed += 1,
-                        None => report.added += 1,
-                    }
-                    gone.extend(before.filter(|b| b.id != upstream.id));
-                    come.push(Arc::clone(&upstream));
-                    touched.insert(identity.clone());
-                    upstream
-                }
-            };
-            state.rows.insert(identity, upstream);
+                None => report.added += 1,
+            }
         }
-        report.removed = old.len();
+        report.removed = before - (report.kept + report.changed);
+        if report.removed > 0 {
+            let stay: HashSet<&Identity> = order.iter().collect();
+            gone.extend(state.rows.extract_if(|identity, _| !stay.contains(identity)).map(|(_, upstream)| upstream));
+        }
         // A name may move from one upstream to another: first all that leaves, then all that comes.
-        for upstream in old.into_values().chain(gone) {
+        for upstream in gone {
             self.table.remove(&upstream.id);
         }
         for upstream in come {
             self.table.insert(upstream);
         }
         touched
+    }
+}
+
+impl State {
+    /// Leads the ports of changed rows to what these are now.
+    fn lead_anew(&mut self, touched: &HashSet<Identity>, now: Instant) {
+        if touched.is_empty() {
+            return;
+        }
+        let changed = self.map.held().iter().filter(|(_, identity)| touched.contains(*identity));
+        for (port, identity) in changed {
+            if let Some(upstream) = self.rows.get(identity) {
+                self.doors.lead(*port, upstream, now);
+            }
+        }
+    }
+
+    /// Gives the rows in `order` their ports; who has which, if that is another map now.
+    fn turn_ports(
+        &mut self,
+        order: Vec<Identity>,
+        touched: &HashSet<Identity>,
+        now: Instant,
+    ) -> Option<BTreeMap<u16, Identity>> {
+        let before = self.map.held().clone();
+        let turn = self.map.turn(&order);
+        for port in turn.freed {
+            self.doors.shut(port);
+        }
+        self.unbound.clear();
+        for (identity, port) in order.iter().zip(turn.ports) {
+            let Some(port) = port else {
+                self.unbound.push(identity.clone());
+                continue;
+            };
+            // After a restart a port may be held and not be open.
+            let as_before = before.get(&port) == Some(identity) && self.doors.all().contains_key(&port);
+            if as_before && !touched.contains(identity) {
+                continue;
+            }
+            if let Some(upstream) = self.rows.get(identity) {
+                self.doors.lead(port, upstream, now);
+            }
+        }
+        self.order = Some(order);
+        (*self.map.held() != before).then(|| self.map.held().clone())
     }
 }
 

@@ -84,5 +84,5 @@ impl Row {
 /// Whether two upstreams of one identity are the same to the last attribute.
 pub(super) fn same(a: &Upstream, b: &Upstream) -> bool {
     let password = |u: &Upstream| u.credentials.as_ref().map(|(_, p)| p.expose_secret().to_owned());
-    a.id == b.id && a.owner == b.owner && a.country == b.country && password(a) == password(b)
+    a.id == b.id && a.owner == b.owner && a.country == b.country && a.pool == b.pool && password(a) == password(b)
 }

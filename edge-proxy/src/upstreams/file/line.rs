@@ -39,7 +39,8 @@ const CREDENTIALS: Fault = Fault {
 };
 const ATTRIBUTE: Fault = Fault {
     code: "ATTRIBUTE_INVALID",
-    why: "attributes are owner=<customer>, country=<ISO 3166 code> and name=<up to 48 of A-Z a-z 0-9 _ . ->, each once",
+    why: "attributes are owner=<customer>, country=<ISO 3166 code>, name=<label> and pool=<label>, each once; a label has \
+          up to 48 of A-Z a-z 0-9 _ . -",
 };
 
 /// The row that a line says; `None` where it says nothing.
@@ -47,13 +48,14 @@ pub(super) fn parse(text: &str, provider: &ProviderId) -> Result<Option<Row>, Fa
     let mut words = text.split_ascii_whitespace().take_while(|w| !w.starts_with('#'));
     let Some(address) = words.next() else { return Ok(None) };
     let (scheme, host, port, credentials) = address_of(address)?;
-    let (mut owner, mut country, mut name) = (None, None, None);
+    let (mut owner, mut country, mut name, mut pool) = (None, None, None, None);
     for word in words {
         let (key, value) = word.split_once('=').ok_or(ATTRIBUTE)?;
         let fresh = match key {
             "owner" => owner.replace(CustomerId::new(value).map_err(|_| ATTRIBUTE)?).is_none(),
             "country" => country.replace(Country::parse(value).ok_or(ATTRIBUTE)?).is_none(),
             "name" => name.replace(label(value)?).is_none(),
+            "pool" => pool.replace(label(value)?).is_none(),
             _ => false,
         };
         if !fresh {
@@ -62,7 +64,7 @@ pub(super) fn parse(text: &str, provider: &ProviderId) -> Result<Option<Row>, Fa
     }
     // The row makes the id.
     let id = ProxyId { provider: provider.clone(), ip: String::new() };
-    let upstream = Upstream { id, scheme, host, port, credentials, owner, country };
+    let upstream = Upstream { id, scheme, host, port, credentials, owner, country, pool };
     Ok(Some(Row::new(provider, name, upstream)))
 }
 

@@ -84,6 +84,8 @@ fn bad_lines_are_reported_by_number_and_the_others_are_taken() {
         ("1.2.3.4:80 owner=Bot!", "ATTRIBUTE_INVALID"),
         ("1.2.3.4:80 country=xx", "ATTRIBUTE_INVALID"),
         ("1.2.3.4:80 name=a name=b", "ATTRIBUTE_INVALID"),
+        ("1.2.3.4:80 pool=a pool=a", "ATTRIBUTE_INVALID"),
+        ("1.2.3.4:80 pool=", "ATTRIBUTE_INVALID"),
         ("1.2.3.4:80 speed=9", "ATTRIBUTE_INVALID"),
         ("1.2.3.4:80 name=a#b", "ATTRIBUTE_INVALID"),
     ] {
@@ -123,6 +125,24 @@ fn too_many_lines_are_reported_once() {
     let parsed = parse((text + "#\n#\n1.2.3.4:80\n").as_bytes(), &provider());
     assert!(parsed.rows.is_empty());
     assert_eq!((parsed.problems.len(), parsed.problems[0].code), (1, "TOO_MANY_LINES"));
+}
+
+#[test]
+fn lines_that_are_there_again_are_the_same_rows_again() {
+    let mut known = Known::default();
+    let mut read = |text: &str| parse_again(text.as_bytes(), &provider(), &mut known);
+    let first = read("u:a@1.2.3.4:80\nwhat\n5.6.7.8:80 pool=x\n9.9.9.9:1\n");
+    // Moved, changed, gone; what is wrong is told each time.
+    let second = read("5.6.7.8:80 pool=x\nwhat\nu:b@1.2.3.4:80\n");
+    assert!(Arc::ptr_eq(&second.rows[0].upstream, &first.rows[1].upstream));
+    assert_eq!(second.rows[0].upstream.pool.as_deref(), Some("x"));
+    assert_eq!(second.rows[1].identity, first.rows[0].identity);
+    assert!(!Arc::ptr_eq(&second.rows[1].upstream, &first.rows[0].upstream));
+    assert_eq!((second.problems.len(), second.problems[0].line), (1, 2));
+    // A line twice is a duplicate though it is known.
+    let third = read("5.6.7.8:80 pool=x\n5.6.7.8:80 pool=x\n");
+    assert_eq!((third.rows.len(), third.problems[0].code), (1, "DUPLICATE"));
+    assert_eq!(known.len(), 1);
 }
 
 proptest! {
