@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tollgate_domain::refusal::{Code, Refusal};
 use tollgate_domain::target::Target;
+use tollgate_domain::upstream::Scheme;
 
 use crate::core::Core;
 use crate::http::head::Forward;
@@ -17,7 +18,7 @@ use crate::meter::{Meter, Stop};
 use crate::relay::{Side, idle_for};
 use crate::route::Route;
 use crate::tunnel::{CloseReason, Tunnel};
-use crate::upstream;
+use crate::upstream::{self, Failed};
 use crate::worker::Worker;
 
 /// A connection to an upstream, kept for the next request of the same client over the same route.
@@ -26,6 +27,31 @@ pub(crate) struct Kept {
     /// Whom it reaches, where that is an origin.
     pub target: Target,
     pub leg: Leg,
+}
+
+impl Kept {
+    /// The connection, if it is for requests to `target` over `route` and still stands.
+    pub async fn fit(self, route: &Route, target: &Target) -> Option<Over> {
+        let proxied = matches!(route.scheme, Scheme::Http | Scheme::Https);
+        let same = self.route.same(route) && (proxied || self.target == *target);
+        (same && self.leg.is_quiet().await).then(|| Over { leg: self.leg, reused: true })
+    }
+}
+
+/// What a request goes over.
+pub(crate) struct Over {
+    pub leg: Leg,
+    /// It has carried others: the upstream may end it at any time.
+    pub reused: bool,
+}
+
+/// How far a request has come, whatever it went over.
+#[derive(Default)]
+pub(crate) struct Progress {
+    /// Its head was counted.
+    pub charged: Cell<bool>,
+    /// Some of its body is out of our hands.
+    pub begun: Cell<bool>,
 }
 
 /// A connection that speaks another protocol from now on, and what came of it already.
@@ -54,7 +80,9 @@ impl Done {
 /// Why there was no answer, or not a whole one.
 pub(crate) enum Broken {
     /// Nothing was answered yet: say why.
-    Refused(upstream::Failed),
+    Refused(Failed),
+    /// The upstream had ended a kept connection: the request is to be sent again, over a new one.
+    Stale,
     /// Something was: close.
     Closed(CloseReason),
 }
@@ -81,6 +109,7 @@ pub(crate) struct Exchange<'a> {
     pub target: &'a Target,
     pub head: &'a RequestHead,
     pub how: Forward<'a>,
+    pub progress: &'a Progress,
 }
 
 /// How the answer's head left the two connections.
@@ -97,7 +126,7 @@ impl Left {
 
 /// An exchange that was ended: closed if its answer has begun, refused if not.
 fn unanswered(reason: CloseReason, answered: &Cell<bool>) -> Broken {
-    if answered.get() { Broken::Closed(reason) } else { reason.refusal().into() }
+    if answered.get() { Broken::Closed(reason) } else { Broken::Refused(Failed::for_good(reason.refusal())) }
 }
 
 pub(crate) fn stop_refusal(stop: Stop) -> Refusal {
@@ -113,36 +142,40 @@ impl Exchange<'_> {
         &self.worker.core
     }
 
+    /// Whether the request may be sent again though some of it was sent: by its method it does the
+    /// same however often it arrives (RFC 9110 section 9.2.2), and all of it is still here.
+    pub fn repeatable(&self) -> bool {
+        let idempotent = matches!(self.head.method(), "GET" | "HEAD" | "OPTIONS" | "PUT" | "DELETE");
+        idempotent && !self.progress.begun.get()
+    }
+
     /// Sends the request, passes the answer. `early` is what the client sent after the head.
-    pub async fn run(&self, mut body: Body, early: &mut Vec<u8>, kept: Option<Kept>) -> Result<Done, Broken> {
-        let proxied = self.how.path.is_none();
-        let reusable = kept.filter(|k| k.route.same(self.route) && (proxied || k.target == *self.target));
-        let (mut leg, reused) = match reusable {
-            Some(k) => (k.leg, true),
-            None => (self.dial().await?, false),
-        };
-        self.meter.charge(Direction::Ingress, self.head.length).await.map_err(stop_refusal)?;
+    pub async fn run(&self, body: &mut Body, early: &mut Vec<u8>, over: Over) -> Result<Done, Broken> {
+        let Over { leg, reused } = over;
+        if !self.progress.charged.get() {
+            self.meter.charge(Direction::Ingress, self.head.length).await.map_err(stop_refusal)?;
+            self.progress.charged.set(true);
+        }
         let mut buf = Vec::new();
-        let first = self.send_head(&leg).await;
-        // A kept connection may have ended meanwhile: a request without a body is sent again.
-        let ended = reused
-            && body.done()
-            && (first.is_err()
+        let first = leg.write_all(&self.head.forward(&self.how)).await;
+        // A kept connection may have ended meanwhile.
+        if reused && body.done() && self.repeatable() {
+            let ended = first.is_err()
                 || tokio::select! {
                     biased;
-                    reason = self.tunnel.killed() => return Err(reason.refusal().into()),
+                    reason = self.tunnel.killed() => return Err(unanswered(reason, &Cell::new(false))),
                     ended = self.ended(&leg, &mut buf) => ended,
-                });
-        if ended {
-            leg = self.dial().await?;
-            self.send_head(&leg).await?;
-        } else {
-            first?;
+                };
+            if ended {
+                return Err(Broken::Stale);
+            }
         }
+        let broke = |_| self.gone(Refusal::new(Code::UpstreamConnect, "the gateway closed the connection"));
+        first.map_err(broke)?;
         let side = Side::new(self.client, self.meter);
         let answered = Cell::new(false);
         let work = async {
-            let mut request = std::pin::pin!(self.request_body(&side, &leg, &mut body, early));
+            let mut request = std::pin::pin!(self.request_body(&side, &leg, body, early));
             let mut answer = std::pin::pin!(self.answer(&side, &leg, &mut buf, &answered));
             // Once the request is whole: whether the client may send another.
             let mut sent = None;
@@ -180,14 +213,13 @@ impl Exchange<'_> {
         Ok(Done { keep_client: left.keep_client, kept, switched: None, reason: CloseReason::Finished })
     }
 
-    async fn dial(&self) -> Result<Leg, Broken> {
-        let dialled = upstream::carrier(self.worker, self.route, self.target).await;
-        dialled.map_err(Broken::Refused)
-    }
-
-    async fn send_head(&self, leg: &Leg) -> Result<(), Refusal> {
-        let broke = |_| Refusal::new(Code::UpstreamConnect, "the gateway closed the connection");
-        leg.write_all(&self.head.forward(&self.how)).await.map_err(broke)
+    /// The upstream's connection broke, or said what nobody understands, before an answer. An
+    /// origin that is reached directly, or through a tunnel, is no gateway's fault.
+    fn gone(&self, refusal: Refusal) -> Broken {
+        let proxied = self.how.path.is_none();
+        let failed = if proxied { Failed::from(refusal) } else { Failed::for_good(refusal) };
+        upstream::noted(self.core(), self.route, &failed);
+        Broken::Refused(failed)
     }
 
     /// Whether the upstream ends the connection instead of answering.
@@ -210,6 +242,7 @@ impl Exchange<'_> {
                 let limit = body.at_most().map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
                 // Beyond the body there may be the next request: it is read, and counted, apart.
                 chunk = side.receive(limit.min(16 << 10), |_, b| b.to_vec()).await?.ok_or(CloseReason::Client)?.1;
+                self.progress.begun.set(true);
                 let n = body.advance(&chunk).map_err(|_| CloseReason::Client)?;
                 leg.write_all(&chunk[..n]).await.map_err(|_| CloseReason::Upstream)?;
                 if n < chunk.len() {
@@ -219,6 +252,7 @@ impl Exchange<'_> {
                 }
                 continue;
             }
+            self.progress.begun.set(true);
             let n = body.advance(&chunk).map_err(|_| CloseReason::Client)?;
             side.meter.charge(Direction::Ingress, n).await?;
             leg.write_all(&chunk[..n]).await.map_err(|_| CloseReason::Upstream)?;
@@ -237,7 +271,11 @@ impl Exchange<'_> {
     ) -> Result<Left, Broken> {
         let via = self.how.via;
         let (head, mut body) = loop {
-            let head = upstream::read_head(leg, buf).await.map_err(|r| self.unreadable(r, answered))?;
+            let head = match upstream::read_head(leg, buf).await {
+                Ok(head) => head,
+                Err(_) if answered.get() => return Err(Broken::Closed(CloseReason::Upstream)),
+                Err(refusal) => return Err(self.gone(refusal)),
+            };
             if let Some(failed) = upstream::failure(&head).filter(|_| self.how.path.is_none()) {
                 upstream::noted(self.core(), self.route, &failed);
                 return Err(if answered.get() {
@@ -301,6 +339,6 @@ impl Exchange<'_> {
     }
 
     fn unreadable(&self, refusal: Refusal, answered: &Cell<bool>) -> Broken {
-        if answered.get() { Broken::Closed(CloseReason::Upstream) } else { refusal.into() }
+        if answered.get() { Broken::Closed(CloseReason::Upstream) } else { Broken::Refused(Failed::for_good(refusal)) }
     }
 }

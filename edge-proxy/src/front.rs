@@ -2,6 +2,7 @@
 //! exchanges, or datagrams.
 
 mod admission;
+mod attempts;
 mod http;
 mod own;
 mod record;

@@ -62,6 +62,11 @@ impl Leg {
         }
     }
 
+    /// Whether the peer neither said anything nor ended. What it said may be lost then.
+    pub async fn is_quiet(&self) -> bool {
+        poll_fn(|cx| Poll::Ready(self.poll_read(cx, &mut [0]).is_pending())).await
+    }
+
     /// Reads what is there; 0 at the end.
     pub fn poll_read(&self, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
         match self {

@@ -77,6 +77,19 @@ impl Meter {
         }
     }
 
+    /// Goes on over another proxy: what moved stays counted where it moved, and so does the
+    /// connection. No tunnel shows it until one is attached again.
+    pub fn turn_to(&mut self, proxy: &ProxyId) {
+        self.tunnel = OnceCell::new();
+        if self.proxy == *proxy {
+            return;
+        }
+        if let Some(held) = self.held.get_mut().take() {
+            self.account.leave_usage(&held.usage);
+        }
+        self.proxy = proxy.clone();
+    }
+
     /// Shows what moves from now on, and has moved so far, in `tunnel`. Only the first one counts.
     pub fn attach(&self, tunnel: &Arc<Tunnel>) {
         tunnel.note_moved(Direction::Ingress, self.ingress.get());

@@ -26,7 +26,8 @@ use crate::meter::{Meter, Stop};
 use crate::route::{self, Route};
 use crate::sources;
 use crate::tunnel::{Pass, Tunnel};
-use crate::upstream::{self, Failed, Through};
+use crate::upstream::Failed;
+use crate::upstream::spec::Upstream;
 
 /// Logins reloaded because their account was just given up.
 const RELOADS: u32 = 50;
@@ -66,13 +67,21 @@ pub(super) struct Admitted {
 pub(super) struct Way {
     pub line: Arc<LineUse>,
     pub route: Arc<Route>,
+    /// The row of the file that it leads over, where a port or its pool chose it.
+    pub row: Option<Arc<Upstream>>,
     _using: Option<Using>,
 }
 
 impl Way {
+    /// The way over a row of the file.
+    pub fn over(row: Arc<Upstream>, line: Arc<LineUse>, spec: &UserSpec) -> Self {
+        let route = Route::of_port(&row, &spec.line_label(), spec.life_min);
+        Self { line, route: Arc::new(route), row: Some(row), _using: None }
+    }
+
     /// What a failure says of the route: one that is lost is not used again.
     pub fn give_up(&self, failed: &Failed) {
-        if failed.lost {
+        if failed.lost() {
             self.line.drop_route(&self.route);
         }
     }
@@ -271,43 +280,14 @@ impl Front {
                 Kind::Gateway | Kind::Tls => None,
             };
             let line = account.line(&label.unwrap_or_else(|| admitted.spec.line_label()));
-            let route = Route::of_port(&behind, &admitted.spec.line_label(), admitted.spec.life_min);
-            return Ok(Way { line, route: Arc::new(route), _using: None });
+            return Ok(Way::over(behind, line, &admitted.spec));
         }
         let line = account.line(&admitted.spec.line_label());
         let route = route::find(&self.core, account, &line, &admitted.spec, correlation_id, lost).await?;
         // A session uses another line's proxy: it is that line that must not close meanwhile.
         let used = if route.line == line.key.label { Arc::clone(&line) } else { account.line(&route.line) };
         let using = Using::new(&self.core, &used);
-        Ok(Way { line, route, _using: Some(using) })
-    }
-
-    /// A tunnel to `target`. Where the gateway says that the address is no longer ours, another is
-    /// asked for, once: nothing has been answered yet.
-    pub(super) async fn connect(
-        &self,
-        admitted: &Admitted,
-        target: &Target,
-        correlation_id: &str,
-    ) -> Result<(Way, Through), Refusal> {
-        self.check_target(admitted, target)?;
-        let way = self.way(admitted, correlation_id, None).await?;
-        let failed = match upstream::connect(&self.worker, &way.route, target).await {
-            Ok(through) => return Ok((way, through)),
-            Err(failed) => failed,
-        };
-        way.give_up(&failed);
-        if !failed.lost || self.entrance.upstream().is_some() {
-            return Err(failed.refusal);
-        }
-        let lost = way.route.proxy.clone();
-        drop(way);
-        let way = self.way(admitted, correlation_id, Some(lost)).await?;
-        let through = upstream::connect(&self.worker, &way.route, target).await.map_err(|failed| {
-            way.give_up(&failed);
-            failed.refusal
-        })?;
-        Ok((way, through))
+        Ok(Way { line, route, row: None, _using: Some(using) })
     }
 
     pub(super) fn meter(&self, admitted: &Admitted, way: &Way) -> Meter {

@@ -1,5 +1,6 @@
 //! HTTP/1.1 as clients speak it to a proxy: CONNECT, absolute-form, one request after the other.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use secrecy::ExposeSecret;
@@ -8,18 +9,21 @@ use tollgate_domain::refusal::{Code, Lang, Refusal};
 use tollgate_domain::target::parse_authority;
 use tollgate_domain::upstream::Scheme;
 
-use super::admission::Asking;
+use super::admission::{Asking, Registered, Way};
+use super::attempts::{Errand, Tries};
 use super::record::Record;
 use super::target::{absolute, host_header, path};
 use super::tunnel::{Carried, Opened};
 use super::{Front, LINGER, new_id, own, unread};
 use crate::access_log::Kind;
-use crate::exchange::{Broken, Done, Exchange, Kept, stop_refusal};
+use crate::exchange::{Broken, Done, Exchange, Kept, Over, Progress, stop_refusal};
 use crate::http::head::Forward;
 use crate::http::refusal::{Answering, render};
-use crate::http::{RequestHead, head};
+use crate::http::{Body, RequestHead, head};
+use crate::meter::Meter;
 use crate::relay::{Early, linger_close};
 use crate::tunnel::CloseReason;
+use crate::upstream::Purpose;
 
 /// Serves requests until the client has no more, or one becomes a tunnel.
 pub(super) async fn serve(mut front: Front) -> Option<Carried> {
@@ -57,6 +61,16 @@ enum Next {
     Close,
     Linger,
     Tunnel(Box<Opened>),
+}
+
+/// A request that was answered, or whose answer broke off, and what it went over.
+struct Carry {
+    done: Done,
+    way: Way,
+    meter: Meter,
+    registered: Registered,
+    /// When the connection stood that carried it.
+    dialled: Instant,
 }
 
 impl Front {
@@ -194,48 +208,24 @@ impl Front {
         if head.only("host")?.is_none() && head.minor > 0 {
             return Err(Refusal::new(Code::RequestInvalid, "the header Host is missing"));
         }
-        let live = self.worker.live.get();
-        own::check_loop(head, live.via.as_deref())?;
+        own::check_loop(head, self.worker.live.get().via.as_deref())?;
         // From here on the framing is understood: the connection survives a refusal, unless a
         // body is on its way that nobody will read.
         to.keep_alive = head.keep_alive() && body.done() && !self.core.leaving();
         let who = self.who(head)?;
         let admitted = self.admit(who).await?;
         self.check_target(&admitted, &target)?;
-        let way = self.way(&admitted, &to.correlation_id, None).await?;
-        let meter = self.meter(&admitted, &way);
-        meter.ready().await.map_err(stop_refusal)?;
-        let registered = self.register(&admitted, &way, &to.correlation_id, &meter).await?;
-        let host = host_header(&target);
-        let proxied = matches!(way.route.scheme, Scheme::Http | Scheme::Https);
-        let origin_form = (!proxied).then(|| path(head.method(), head.target()));
-        let how = Forward {
-            host: &host,
-            authorization: way.route.authorization.as_ref().filter(|_| proxied).map(|a| a.expose_secret()),
-            path: origin_form.as_deref(),
-            via: live.via.as_deref(),
-            upgrade: head.upgrade() && body.done(),
-        };
-        let one = Exchange {
-            worker: &self.worker,
-            client: &self.leg,
-            meter: &meter,
-            tunnel: &registered.tunnel,
-            route: &way.route,
+        let correlation_id = to.correlation_id.clone();
+        let way = self.way(&admitted, &correlation_id, None).await?;
+        let errand = Errand {
+            admitted: &admitted,
             target: &target,
-            head,
-            how,
+            purpose: Purpose::Requests,
+            correlation_id: &correlation_id,
         };
-        let done = match Box::pin(one.run(body, &mut self.buf, kept.take())).await {
-            Ok(done) => done,
-            Err(Broken::Refused(failed)) => {
-                to.keep_alive = false;
-                way.give_up(&failed);
-                return Err(failed.refusal);
-            }
-            Err(Broken::Closed(reason)) => Done::closed(reason),
-        };
-        let connected = began.elapsed();
+        let carried = self.carry(head, body, &errand, way, kept, &mut to.keep_alive).await?;
+        let Carry { done, way, meter, registered, dialled } = carried;
+        let connected = dialled.saturating_duration_since(began);
         if let Some(switched) = done.switched {
             let early = Early { client: std::mem::take(&mut self.buf), upstream: switched.early };
             let upstream = switched.leg;
@@ -247,6 +237,89 @@ impl Front {
         let record = Record { kind: Kind::Request, began, connected, reason: done.reason };
         record.write(&self.worker, &admitted, &way, &meter, &registered);
         Ok(if done.keep_client { Next::Again } else { Next::Linger })
+    }
+
+    /// Sends a request over a kept connection, a new one, or one that is tried in its place, and
+    /// passes the answer. Once anything was sent it is tried again only if it may arrive twice.
+    async fn carry(
+        &mut self,
+        head: &RequestHead,
+        mut body: Body,
+        errand: &Errand<'_>,
+        mut way: Way,
+        kept: &mut Option<Kept>,
+        keep_alive: &mut bool,
+    ) -> Result<Carry, Refusal> {
+        let live = self.worker.live.get();
+        let host = host_header(errand.target);
+        let mut meter = self.meter(errand.admitted, &way);
+        let (mut tries, progress) = (Tries::new(&self.worker), Progress::default());
+        let mut over = match kept.take() {
+            Some(kept) => kept.fit(&way.route, errand.target).await,
+            None => None,
+        };
+        let mut seen: Option<Registered> = None;
+        loop {
+            let mut at = None;
+            let leg = match over.take() {
+                Some(kept) => kept,
+                None => {
+                    let opened = Box::pin(self.open(&mut tries, errand, way)).await;
+                    let (found, through) = opened.inspect_err(|_| *keep_alive = false)?;
+                    (way, at) = (found, through.at);
+                    Over { leg: through.leg, reused: false }
+                }
+            };
+            let registered = match seen.take() {
+                Some(seen) if Arc::ptr_eq(&seen.tunnel.route, &way.route) => seen,
+                before => {
+                    drop(before);
+                    meter.turn_to(&way.route.proxy);
+                    meter.ready().await.map_err(stop_refusal)?;
+                    self.register(errand.admitted, &way, errand.correlation_id, &meter).await?
+                }
+            };
+            let dialled = Instant::now();
+            let proxied = matches!(way.route.scheme, Scheme::Http | Scheme::Https);
+            let origin_form = (!proxied).then(|| path(head.method(), head.target()));
+            let how = Forward {
+                host: &host,
+                authorization: way.route.authorization.as_ref().filter(|_| proxied).map(|a| a.expose_secret()),
+                path: origin_form.as_deref(),
+                via: live.via.as_deref(),
+                upgrade: head.upgrade() && body.done(),
+            };
+            let one = Exchange {
+                worker: &self.worker,
+                client: &self.leg,
+                meter: &meter,
+                tunnel: &registered.tunnel,
+                route: &way.route,
+                target: errand.target,
+                head,
+                how,
+                progress: &progress,
+            };
+            let failed = match Box::pin(one.run(&mut body, &mut self.buf, leg)).await {
+                Ok(done) => return Ok(Carry { done, way, meter, registered, dialled }),
+                Err(Broken::Closed(reason)) => {
+                    return Ok(Carry { done: Done::closed(reason), way, meter, registered, dialled });
+                }
+                Err(Broken::Stale) => {
+                    seen = Some(registered);
+                    continue;
+                }
+                Err(Broken::Refused(failed)) => failed,
+            };
+            let repeatable = one.repeatable();
+            *keep_alive = false;
+            if !repeatable {
+                way.give_up(&failed);
+                return Err(failed.refusal);
+            }
+            way = Box::pin(self.instead(&mut tries, errand, way, failed.reached(at))).await?;
+            seen = Some(registered);
+        }
     }
 
     /// Who the request says it comes from.

@@ -26,6 +26,7 @@ use crate::route::Route;
 use crate::socks::server::{self, Refused};
 use crate::socks::{MAX_UDP_HEADER, reply, udp as frames};
 use crate::tunnel::CloseReason;
+use crate::upstream::Attempt;
 use crate::upstream::dial::{self, Whose};
 use crate::upstream::{self, Failed};
 use crate::worker::Worker;
@@ -123,8 +124,8 @@ async fn beyond(front: &Front, route: &Route) -> Result<Beyond, Refused> {
 
 /// A relay of the upstream: where it wants datagrams.
 async fn relay(front: &Front, route: &Route) -> Result<Beyond, Refusal> {
-    let stream = dial::tcp(&front.worker, &route.host, route.port, Whose::Gateway).await?;
-    let peer = stream.peer_addr().map_err(|_| gone())?;
+    let only = Attempt::only(&front.worker);
+    let (stream, peer) = dial::tcp(&front.worker, &route.host, route.port, Whose::Gateway, &only).await?;
     let control = Leg::from(stream);
     let time = front.worker.live.get().connect_timeout;
     let late = |_| Refusal::new(Code::UpstreamTimeout, "the gateway did not answer in time");

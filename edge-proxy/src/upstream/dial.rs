@@ -9,10 +9,11 @@ use futures_util::stream::FuturesUnordered;
 use ipnet::IpNet;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::timeout_at;
 use tollgate_domain::refusal::{Code, Refusal};
 use tollgate_domain::target;
 
+use super::Attempt;
 use crate::worker::Worker;
 
 /// The next address is tried beside the one that does not answer after this time (RFC 8305
@@ -37,19 +38,39 @@ impl Whose {
     }
 }
 
-/// A connection to `host`, within the time for it.
-pub(crate) async fn tcp(worker: &Worker, host: &str, port: u16, whose: Whose) -> Result<TcpStream, Refusal> {
+/// A connection to `host`, within the time for it, and the address it leads to.
+pub(crate) async fn tcp(
+    worker: &Worker,
+    host: &str,
+    port: u16,
+    whose: Whose,
+    attempt: &Attempt,
+) -> Result<(TcpStream, SocketAddr), Refusal> {
     let late = || Refusal::new(Code::UpstreamTimeout, format!("{} did not answer in time", whose.name()));
-    timeout(worker.live.get().connect_timeout, reach(worker, host, port, whose)).await.map_err(|_| late())?
+    let end = attempt.step(worker.live.get().connect_timeout);
+    timeout_at(end, reach(worker, host, port, whose, attempt.avoid)).await.map_err(|_| late())?
 }
 
-async fn reach(worker: &Worker, host: &str, port: u16, whose: Whose) -> Result<TcpStream, Refusal> {
-    let addresses = addresses(worker, host, port, whose).await?;
+async fn reach(
+    worker: &Worker,
+    host: &str,
+    port: u16,
+    whose: Whose,
+    avoid: Option<SocketAddr>,
+) -> Result<(TcpStream, SocketAddr), Refusal> {
+    let mut addresses = addresses(worker, host, port, whose).await?;
+    addresses.retain(|a| Some(*a) != avoid);
     let unreachable =
         |e: io::Error| Refusal::new(Code::UpstreamConnect, format!("{} is not reachable: {}", whose.name(), e.kind()));
-    let stream = race(&addresses).await.map_err(unreachable)?;
+    let (stream, at) = race(&addresses).await.map_err(unreachable)?;
     settle(&stream, worker.live.get().tcp_keepalive);
-    Ok(stream)
+    Ok((stream, at))
+}
+
+/// Whether the gateway `host` has another address than the one that failed.
+pub(crate) async fn has_another(worker: &Worker, host: &str, port: u16, failed: SocketAddr) -> bool {
+    let found = addresses(worker, host, port, Whose::Gateway).await;
+    found.is_ok_and(|all| all.iter().any(|a| *a != failed))
 }
 
 /// The addresses of `host` that may be dialled. What is judged here is what is dialled: nothing
@@ -103,9 +124,9 @@ pub(crate) fn judge(worker: &Worker, address: SocketAddr, whose: Whose) -> Resul
 }
 
 /// The first connection that comes about.
-async fn race(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+async fn race(addresses: &[SocketAddr]) -> io::Result<(TcpStream, SocketAddr)> {
     if let [one] = addresses {
-        return TcpStream::connect(one).await;
+        return to(*one).await;
     }
     let mut left = addresses.iter().copied();
     let mut attempts = FuturesUnordered::new();
@@ -113,12 +134,12 @@ async fn race(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
     let mut start_next = true;
     loop {
         if start_next {
-            attempts.extend(left.next().map(TcpStream::connect));
+            attempts.extend(left.next().map(to));
         }
         let more = left.len() > 0;
         start_next = tokio::select! {
             done = attempts.next(), if !attempts.is_empty() => match done {
-                Some(Ok(stream)) => return Ok(stream),
+                Some(Ok(found)) => return Ok(found),
                 Some(Err(e)) => {
                     last = e;
                     true
@@ -132,6 +153,10 @@ async fn race(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
             return Err(last);
         }
     }
+}
+
+async fn to(address: SocketAddr) -> io::Result<(TcpStream, SocketAddr)> {
+    Ok((TcpStream::connect(address).await?, address))
 }
 
 /// What every connection of ours is set to.
@@ -160,8 +185,8 @@ mod tests {
         let good = listener.local_addr().unwrap();
         // Free a moment ago: nobody listens there.
         let bad = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-        let stream = race(&[bad, bad, good]).await.unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), good);
+        let (stream, at) = race(&[bad, bad, good]).await.unwrap();
+        assert_eq!((stream.peer_addr().unwrap(), at), (good, good));
         assert_eq!(race(&[bad, bad]).await.unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
         race(&[]).await.unwrap_err();
     }
@@ -183,7 +208,9 @@ mod tests {
             .collect();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let good = listener.local_addr().unwrap();
-        let stream = timeout(Duration::from_secs(20), race(&[silent_at, good])).await.unwrap().unwrap();
-        assert_eq!(stream.peer_addr().unwrap(), good);
+        let both = [silent_at, good];
+        let raced = tokio::time::timeout(Duration::from_secs(20), race(&both)).await;
+        let (stream, at) = raced.unwrap().unwrap();
+        assert_eq!((stream.peer_addr().unwrap(), at), (good, good));
     }
 }

@@ -5,7 +5,7 @@ use tokio::net::TcpStream;
 use tollgate_domain::refusal::{Code, Refusal};
 use tollgate_domain::target::Target;
 
-use super::{Failed, Through};
+use super::{Attempt, Failed, Through};
 use crate::http::{ResponseHead, head};
 use crate::ingress::tls::server_name;
 use crate::leg::{Leg, Rewind};
@@ -13,12 +13,12 @@ use crate::route::Route;
 use crate::worker::Worker;
 
 /// TLS to the upstream itself.
-pub(super) async fn tls(worker: &Worker, host: &str, stream: TcpStream) -> Result<Leg, Refusal> {
+pub(super) async fn tls(worker: &Worker, host: &str, stream: TcpStream, attempt: &Attempt) -> Result<Leg, Refusal> {
     let bad = |why: String| Refusal::new(Code::UpstreamConnect, format!("TLS to the gateway failed: {why}"));
     let name = server_name(host)?;
     let connector = tokio_rustls::TlsConnector::from(worker.core.upstream_tls.clone());
     let handshake = connector.connect(name, Rewind::new(Vec::new(), stream));
-    match tokio::time::timeout(worker.live.get().connect_timeout, handshake).await {
+    match tokio::time::timeout_at(attempt.step(worker.live.get().connect_timeout), handshake).await {
         Ok(Ok(tls)) => Ok(Leg::from(tokio_rustls::TlsStream::from(tls))),
         Ok(Err(e)) => Err(bad(e.to_string())),
         Err(_) => Err(Refusal::new(Code::UpstreamTimeout, "the gateway did not answer in time")),
@@ -39,12 +39,9 @@ pub(super) async fn connect(leg: Leg, route: &Route, target: &Target) -> Result<
     let mut early = Vec::new();
     let head = read_head(&leg, &mut early).await?;
     match failure(&head) {
-        None if (200..300).contains(&head.status) => Ok(Through { leg, early }),
+        None if (200..300).contains(&head.status) => Ok(Through { leg, early, at: None }),
         Some(failed) => Err(failed),
-        None => {
-            let code = if matches!(head.status, 408 | 504) { Code::UpstreamTimeout } else { Code::UpstreamConnect };
-            Err(Refusal::new(code, format!("the gateway answered {}", head.status)).into())
-        }
+        None => Err(Failed::answered(head.status, None)),
     }
 }
 
@@ -75,14 +72,6 @@ pub(crate) fn failure(head: &ResponseHead) -> Option<Failed> {
         let word = c.trim().replace('-', "_");
         word.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').take(40).collect()
     });
-    if head.status == 407 {
-        let detail = format!("the gateway refused our credentials {}", code.unwrap_or_default());
-        return Some(Refusal::new(Code::UpstreamAuth, detail.trim_end()).into());
-    }
-    let code = code.filter(|c| !c.is_empty())?;
-    let lost = code == "client_10060";
-    Some(Failed {
-        refusal: Refusal::new(Code::UpstreamConnect, format!("the gateway answered {} {code}", head.status)),
-        lost,
-    })
+    let code = code.filter(|c| !c.is_empty());
+    (head.status == 407 || code.is_some()).then(|| Failed::answered(head.status, code.as_deref()))
 }

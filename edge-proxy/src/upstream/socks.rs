@@ -9,21 +9,31 @@ use super::{Failed, Through};
 use crate::leg::Leg;
 use crate::route::Route;
 use crate::socks::client::{Ask, answer, auth_status, chosen, credentials, greeting, request};
-use crate::socks::{MAX_FRAME, Method};
+use crate::socks::{MAX_FRAME, Method, reply};
+
+/// Answers that are of the target: another proxy would hear the same of it.
+const OF_THE_TARGET: [u8; 6] = [
+    reply::NOT_ALLOWED,
+    reply::NETWORK_UNREACHABLE,
+    reply::HOST_UNREACHABLE,
+    reply::CONNECTION_REFUSED,
+    reply::TTL_EXPIRED,
+    reply::ADDRESS_TYPE_NOT_SUPPORTED,
+];
 
 /// Asks a SOCKS5 proxy for a tunnel.
 pub(super) async fn connect(leg: Leg, route: &Route, target: &Target) -> Result<Through, Failed> {
     let mut buf = Vec::new();
     handshake(&leg, route, Ask::Connect(target), &mut buf).await?;
-    Ok(Through { leg, early: buf })
+    Ok(Through { leg, early: buf, at: None })
 }
 
 /// Asks a SOCKS5 proxy to relay datagrams: where it wants them, if it says.
 pub(crate) async fn associate(leg: &Leg, route: &Route) -> Result<Option<SocketAddr>, Refusal> {
-    handshake(leg, route, Ask::UdpAssociate, &mut Vec::new()).await
+    handshake(leg, route, Ask::UdpAssociate, &mut Vec::new()).await.map_err(|failed| failed.refusal)
 }
 
-async fn handshake(leg: &Leg, route: &Route, ask: Ask<'_>, buf: &mut Vec<u8>) -> Result<Option<SocketAddr>, Refusal> {
+async fn handshake(leg: &Leg, route: &Route, ask: Ask<'_>, buf: &mut Vec<u8>) -> Result<Option<SocketAddr>, Failed> {
     let method = if route.credentials.is_some() { Method::Password } else { Method::None };
     send(leg, &greeting(method)).await?;
     frame(leg, buf, |b| Ok(chosen(b, method)?.map(|n| ((), n)))).await?;
@@ -32,7 +42,12 @@ async fn handshake(leg: &Leg, route: &Route, ask: Ask<'_>, buf: &mut Vec<u8>) ->
         frame(leg, buf, |b| Ok(auth_status(b)?.map(|n| ((), n)))).await?;
     }
     send(leg, &request(ask)?).await?;
-    frame(leg, buf, answer).await
+    let answered = frame(leg, buf, answer).await;
+    // What was refused is still in the buffer: version, code.
+    answered.map_err(|refusal| match buf.get(1) {
+        Some(code) if OF_THE_TARGET.contains(code) => Failed::for_good(refusal),
+        _ => refusal.into(),
+    })
 }
 
 async fn send(leg: &Leg, bytes: &[u8]) -> Result<(), Refusal> {
