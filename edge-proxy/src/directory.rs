@@ -33,9 +33,16 @@ pub(crate) struct Gateway {
 }
 
 impl Gateway {
-    /// The user name and password under which an address is dialled for a line.
-    pub fn credentials(&self, ip: &str, line: &LineLabel, country: Option<Country>) -> (String, SecretString) {
-        let facts = Facts { user: &self.provider.account, session: line.as_str(), country, life_min: None, ip };
+    /// The user name and password under which an address is dialled for a line; `life_min` is
+    /// what a session asked for.
+    pub fn credentials(
+        &self,
+        ip: &str,
+        line: &LineLabel,
+        country: Option<Country>,
+        life_min: Option<u32>,
+    ) -> (String, SecretString) {
+        let facts = Facts { user: &self.provider.account, session: line.as_str(), country, life_min, ip };
         (self.provider.gateway_user(&facts), self.password.clone())
     }
 }

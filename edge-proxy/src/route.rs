@@ -135,13 +135,17 @@ async fn fetch(core: Arc<Core>, line: Arc<LineUse>, ask: AssignRequest) -> Resul
         return Ok(route);
     }
     let found = core.store.assignment(&line.key).await.map_err(|e| store_refusal(&e))?;
+    let life_min = match ask.hold {
+        Hold::Minutes(minutes) => Some(minutes),
+        Hold::Tunnels | Hold::Closed => None,
+    };
     // A proxy that its provider says is gone serves nobody: the assigner is told.
     let bound = |a: &Assignment| a.state == AssignmentState::Bound && a.proxy.is_some() && a.proxy != ask.lost;
     let assignment = match found.filter(bound) {
         Some(assignment) => assignment,
         None => assign(&core, ask).await?,
     };
-    let route = Arc::new(make(&core, &assignment).await?);
+    let route = Arc::new(make(&core, &assignment, life_min).await?);
     line.set_route(Some(Arc::clone(&route)));
     Ok(route)
 }
@@ -162,11 +166,11 @@ async fn assign(core: &Core, ask: AssignRequest) -> Result<Assignment, Refusal> 
     }
 }
 
-async fn make(core: &Core, a: &Assignment) -> Result<Route, Refusal> {
+async fn make(core: &Core, a: &Assignment, life_min: Option<u32>) -> Result<Route, Refusal> {
     let none = || Refusal::new(Code::AssignInProgress, "the line has no proxy yet");
     let proxy = a.proxy.clone().ok_or_else(none)?;
     let gateway = directory::gateway(core, &proxy.provider).await?;
-    let credentials = gateway.credentials(&proxy.ip, &a.line.label, a.country);
+    let credentials = gateway.credentials(&proxy.ip, &a.line.label, a.country, life_min);
     Ok(Route {
         authorization: Some(authorization(&credentials)),
         credentials: Some(credentials),
