@@ -6,6 +6,7 @@
 
 mod absolute;
 mod admin;
+mod attempts;
 mod commands;
 mod connect;
 mod crash;

@@ -12,7 +12,7 @@ use tollgate_edge::PortState;
 
 use crate::support::ports::{FIRST, with_rows};
 use crate::support::world::{PASSWORD, limits};
-use crate::support::{World, connect, eventually, read_all, status};
+use crate::support::{World, basic, connect, eventually, read_all, status};
 
 /// As many threads as anybody asks for.
 fn many() -> Limits {
@@ -93,6 +93,50 @@ async fn swapping_a_hundred_ports_disturbs_no_tunnel() {
     edge.drain(Duration::from_secs(5)).await.unwrap();
     let rows = w.rows().await;
     assert_eq!((rows.ingress, rows.egress), (sent, sent));
+}
+
+/// 10,000 rows; `changed` says of each in which round it last got a password.
+fn write_many(w: &World, changed: impl Fn(usize) -> usize) {
+    let at = w.upstream.addr;
+    let rows: String = (0..10_000).map(|n| format!("u{n}:p{}@{at}\n", changed(n))).collect();
+    let fresh = w.dir.path().join("proxy.txt-new");
+    std::fs::write(&fresh, rows).unwrap();
+    std::fs::rename(fresh, w.dir.path().join("proxy.txt")).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_rows_change_by_the_hundred_beside_a_tunnel() {
+    let mut w = world(1 << 30).await;
+    // The sockets of 1,000 ports are another test's: what is looked at here is the table.
+    w.config.ports.as_mut().unwrap().count = 200;
+    write_many(&w, |_| 0);
+    let edge = w.start().await;
+    assert_eq!(edge.ports().iter().filter(|p| p.port.is_none()).count(), 9_800);
+    let stop = Arc::new(AtomicBool::new(false));
+    let talks: Vec<_> = [tunnel(&w, 0).await, tunnel(&w, 199).await]
+        .map(|stream| tokio::spawn(talk(stream, Arc::clone(&stop))))
+        .into_iter()
+        .collect();
+    let mut tick = tokio::time::interval(Duration::from_millis(500));
+    for round in 1..=6 {
+        tick.tick().await;
+        write_many(&w, |n| if n % 100 == 0 { round } else { 0 });
+        let report = edge.reload_ports().await.unwrap();
+        assert_eq!((report.added, report.removed, report.changed, report.kept), (0, 0, 100, 9_900));
+        // The next connection goes with the new password, and one beside it with the old.
+        drop((tunnel(&w, 100).await, tunnel(&w, 101).await));
+        let told: Vec<_> = w.upstream.heads().into_iter().rev().take(2).collect();
+        assert!(told[1].contains(&basic("u100", &format!("p{round}"))), "{}", told[1]);
+        assert!(told[0].contains(&basic("u101", "p0")), "{}", told[0]);
+    }
+    stop.store(true, Ordering::Release);
+    let mut sent = 0;
+    for talk in talks {
+        sent += talk.await.unwrap();
+    }
+    assert!(sent > 0);
+    edge.drain(Duration::from_secs(5)).await.unwrap();
+    assert_eq!((w.rows().await.ingress, w.rows().await.egress), (sent, sent));
 }
 
 #[tokio::test(flavor = "multi_thread")]

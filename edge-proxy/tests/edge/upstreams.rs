@@ -144,6 +144,51 @@ async fn a_template_makes_the_name_that_the_gateway_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_says_how_long_it_lives() {
+    let change = |p: &mut Provider| p.user_template = Some("{user}_life-{life}_session-{chipId}_{what}".into());
+    let w = World::with_provider(MIB, limits(), change).await;
+    let edge = w.start().await;
+    // Sessions use line `a`; a line that is no session has no life.
+    for (user, told) in [
+        ("demo-session-s1-life-15", "c_1_life-15_session-a_{what}"),
+        ("demo-session-s2", "c_1_life-30_session-a_{what}"),
+        ("demo-line-b", "c_1_life-_session-b_{what}"),
+    ] {
+        let (_c, head) = connect(edge.gateway_addr(), "echo.test:443", user, PASSWORD).await;
+        assert_eq!(status(&head), 200, "{user}: {head}");
+        let asked = w.upstream.heads().pop().unwrap();
+        assert!(asked.contains(&basic(told, "zone-password")), "{user}: {asked}");
+    }
+    edge.drain(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_field_of_a_rows_template_is_filled() {
+    let mut w = World::new(MIB, limits()).await;
+    let at = w.upstream.addr;
+    // A row has no account of its own; its address is its host.
+    let fields = [
+        ("{user}", "."),
+        ("{session}", ".session.s7"),
+        ("{chipId}", ".session.s7"),
+        ("{country}", ".nl"),
+        ("{life}", ".20"),
+        ("{ip}", ".127.0.0.1"),
+        ("{other}", ".{other}"),
+    ];
+    let rows: String = fields.iter().map(|(field, _)| format!(".{field}:p@{at} country=nl\n")).collect();
+    let bind = with_rows(&mut w, &rows);
+    let edge = w.start().await;
+    for (port, (field, told)) in (4000..).zip(fields) {
+        let (_c, head) = connect((bind, port).into(), "echo.test:443", "demo-session-s7-life-20", PASSWORD).await;
+        assert_eq!(status(&head), 200, "{field}: {head}");
+        let asked = w.upstream.heads().pop().unwrap();
+        assert!(asked.contains(&basic(told, "p")), "{field}: {asked}");
+    }
+    edge.drain(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_address_that_is_lost_is_replaced_before_the_client_hears_of_it() {
     let w = World::new(MIB, limits()).await;
     let edge = w.start().await;
