@@ -12,6 +12,7 @@ use crate::client::{Door, basic};
 use crate::cloud;
 use crate::cores::{Cores, Place};
 use crate::process::Process;
+use crate::rows::Rows;
 use crate::upstream::AUTHORIZATION;
 
 /// One of those compared.
@@ -86,7 +87,8 @@ impl Contender {
             Self::Splice | Self::Copy => {
                 let rest = [upstream.to_string()];
                 let (process, at) = Process::role(cores, Place::Proxy, self.name(), &rest)?;
-                Ok(Running { door: Door { at: at[0], authorization: AUTHORIZATION.clone() }, process, _beside: None })
+                let door = Door { at: at[0], authorization: AUTHORIZATION.clone() };
+                Ok(Running { door, process, rows: None, _beside: None })
             }
         }
     }
@@ -97,6 +99,8 @@ pub struct Running {
     /// Where its clients knock.
     pub door: Door,
     pub process: Process,
+    /// Its file of upstreams, where it has one.
+    pub rows: Option<Rows>,
     /// What it needs beside it; ended after it.
     pub _beside: Option<Beside>,
 }

@@ -14,6 +14,7 @@ use crate::cloud::{SLOW, SLOW_RATE};
 use crate::contenders::{Contender, Running, customer};
 use crate::measure::{Cost, cost, resident_kib};
 use crate::origin::What;
+use crate::rows;
 
 /// One kind of load.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub enum Load {
     Beside,
     /// Bytes to a customer of 100 Mbit/s.
     Limit,
+    /// Small exchanges in one tunnel, with so many rows in the upstream file that stay, or change.
+    Rows(usize),
 }
 
 /// One number of a measurement.
@@ -49,7 +52,7 @@ const BUSY_TUNNELS: usize = 4;
 const ENDLESS: u64 = 1 << 45;
 
 impl Load {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Down(1),
         Self::Down(8),
         Self::Up(1),
@@ -63,10 +66,19 @@ impl Load {
         Self::Idle(9000),
         Self::Beside,
         Self::Limit,
+        Self::Rows(10_000),
     ];
     /// What the check does.
-    pub const CHECK: [Self; 7] =
-        [Self::Down(2), Self::Up(2), Self::Connect(4), Self::Get(4), Self::Idle(50), Self::Beside, Self::Limit];
+    pub const CHECK: [Self; 8] = [
+        Self::Down(2),
+        Self::Up(2),
+        Self::Connect(4),
+        Self::Get(4),
+        Self::Idle(50),
+        Self::Beside,
+        Self::Limit,
+        Self::Rows(200),
+    ];
 
     #[must_use]
     pub fn name(self) -> String {
@@ -78,6 +90,7 @@ impl Load {
             Self::Idle(n) => format!("idle-{n}"),
             Self::Beside => "beside".to_owned(),
             Self::Limit => "limit".to_owned(),
+            Self::Rows(n) => format!("rows-{n}"),
         }
     }
 
@@ -95,6 +108,7 @@ impl Load {
                 "connect" => Some(Self::Connect(n)),
                 "get" => Some(Self::Get(n)),
                 "idle" => Some(Self::Idle(n)),
+                "rows" => Some(Self::Rows(n)),
                 _ => None,
             }),
             None => None,
@@ -110,6 +124,8 @@ impl Load {
             Self::Get(_) => contender != Contender::HaproxyTcp,
             // Debian's HAProxy (2.6) has no bandwidth limit, the relays have no limits at all.
             Self::Limit => contender == Contender::Tollgate,
+            // The others have no such file.
+            Self::Rows(_) => contender == Contender::Tollgate,
             _ => true,
         }
     }
@@ -165,6 +181,8 @@ impl Load {
                 figures.push(Figure { name: "Mbit/s (100 asked)", value: mbits });
                 Ok(figures)
             }
+            // A second each for a thousand operations of other loads.
+            Self::Rows(n) => rows::run(rt, proxy, n, Duration::from_secs((plan.ops as u64 / 1000).max(1))),
         }
     }
 }

@@ -18,6 +18,9 @@
 //! threads of the proxy (`/proc/<pid>/task/*/schedstat`), kernel side included. Each measurement has a
 //! fresh process, warmed up; contenders alternate within each round; a cell is the median of the
 //! rounds, and the ratio in brackets the median of the rounds' ratios to the bare splice relay.
+//!
+//! `rows-10000` looks at the edge alone: what 10,000 rows in its upstream file take up, and what
+//! small exchanges take while 100 of them change each second (a new file and SIGHUP), and while none does.
 
 // What a bench cannot do fails the bench.
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -31,6 +34,7 @@ mod loads;
 mod measure;
 mod origin;
 mod process;
+mod rows;
 mod run;
 mod table;
 mod upstream;

@@ -44,7 +44,7 @@ pub fn start(cores: &Cores, upstream: SocketAddr, http: bool) -> Res<Running> {
     let process = Process::program(cores, &mut command, at)?;
     let authorization = if http { customer(UNLIMITED) } else { AUTHORIZATION.clone() };
     let door = Door { at, authorization };
-    Ok(Running { door, process, _beside: Some(Beside { _process: None, _folder: folder }) })
+    Ok(Running { door, process, rows: None, _beside: Some(Beside { _process: None, _folder: folder }) })
 }
 
 /// 9,300 connections and 500 pipes fit into 20,000 descriptors.

@@ -16,6 +16,7 @@ use crate::client::Door;
 use crate::cloud::{PREFIX, UNLIMITED};
 use crate::cores::{Cores, Place};
 use crate::process::{Process, free_address};
+use crate::rows::Rows;
 
 pub const WHAT: &str = "the edge's own program, one worker: user:password, admission with every limit set, lease, \
     journal, metering, own credentials to the upstream, access log to a file, settling to its store";
@@ -28,6 +29,7 @@ pub fn start(cores: &Cores, upstream: SocketAddr) -> Res<Running> {
     let (cloud, at) = Process::role(cores, Place::Others, "cloud", &[upstream.to_string()])?;
     let [tables, services] = at[..] else { return Err("the store has two addresses".into()) };
     let folder = TempDir::new()?;
+    let rows = Rows::new(folder.path(), upstream)?;
     let (gateway, admin) = (free_address()?, free_address()?);
     let mut command = program();
     command
@@ -50,12 +52,14 @@ pub fn start(cores: &Cores, upstream: SocketAddr) -> Res<Running> {
         .env("TOLLGATE_EDGE_DATA_DIR", folder.path().join("data"))
         .env("TOLLGATE_EDGE_LISTEN", gateway.to_string())
         .env("TOLLGATE_EDGE_ADMIN", admin.to_string())
+        .env("TOLLGATE_EDGE_PORTS_FILE", &rows.file)
+        .env("TOLLGATE_EDGE_PORTS_BIND", rows.bind.to_string())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(File::create(folder.path().join("log"))?);
     let process = Process::program(cores, &mut command, gateway)?;
     let door = Door { at: gateway, authorization: customer(UNLIMITED) };
-    Ok(Running { door, process, _beside: Some(Beside { _process: Some(cloud), _folder: folder }) })
+    Ok(Running { door, process, rows: Some(rows), _beside: Some(Beside { _process: Some(cloud), _folder: folder }) })
 }
 
 fn program() -> Command {
