@@ -300,7 +300,9 @@ impl Front {
                 how,
                 progress: &progress,
             };
-            let failed = match Box::pin(one.run(&mut body, &mut self.buf, leg)).await {
+            let ran = Box::pin(one.run(&mut body, &mut self.buf, leg)).await;
+            let repeatable = one.repeatable();
+            let failed = match ran {
                 Ok(done) => return Ok(Carry { done, way, meter, registered, dialled }),
                 Err(Broken::Closed(reason)) => {
                     return Ok(Carry { done: Done::closed(reason), way, meter, registered, dialled });
@@ -311,7 +313,6 @@ impl Front {
                 }
                 Err(Broken::Refused(failed)) => failed,
             };
-            let repeatable = one.repeatable();
             *keep_alive = false;
             if !repeatable {
                 way.give_up(&failed);
