@@ -1,10 +1,11 @@
 //! Settings of an edge: what they are, and how a file and the environment spell them.
 //!
 //! `keys` is the one table of keys; `sources` the file and the environment; `read` makes
-//! [`Settings`] of them; `live` is what SIGHUP may change.
+//! [`Settings`] of them; `live` is what SIGHUP may change; `range` is one of the forms that values have.
 
 mod keys;
 mod live;
+mod range;
 mod read;
 mod sources;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use tollgate_domain::{line, target};
 
 pub use self::keys::{FILE_VARIABLE, KEYS, Key, table};
 pub use self::live::{Live, LiveConfig, LiveReader};
+pub use self::range::{InvalidRange, TargetRange};
 pub use self::read::Effective;
 pub use self::sources::{Origin, Sources};
 use crate::upstreams::PortsConfig;
@@ -91,9 +93,9 @@ pub struct EdgeConfig {
     /// Addresses and names under which others reach this edge: a target that is one of them, at a
     /// port it listens on, is a loop.
     pub own_hosts: Vec<String>,
-    /// Special address ranges that targets may be in where the edge dials them itself. Empty in
-    /// production.
-    pub target_allow: Vec<IpNet>,
+    /// Special address ranges that targets may be in where the edge dials them itself. What a plan's
+    /// own rules refuse stays refused, and so does the edge itself.
+    pub target_allow: Vec<TargetRange>,
     /// Special address ranges that gateways may be dialled in all the same (loopback in a local
     /// run). Empty on AWS.
     pub dial_allow: Vec<IpNet>,

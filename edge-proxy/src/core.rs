@@ -1,8 +1,8 @@
 //! What all parts of one edge share.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use secrecy::SecretString;
 use tokio::sync::watch;
@@ -80,6 +80,8 @@ pub(crate) struct Core {
     /// What SIGHUP may change of `config`.
     pub live: Arc<Live>,
     pub access_log: AccessLog,
+    /// Where the admin listener is.
+    pub admin: OnceLock<SocketAddr>,
     /// Earlier lives whose processes still end their tunnels.
     elders: RwLock<Vec<EdgeSession>>,
     /// A successor accepts; what was accepted here is served to its end.
@@ -128,6 +130,7 @@ impl Core {
             control,
             live: Arc::new(Live::new(LiveConfig::from(&config))),
             access_log: parts.access_log,
+            admin: OnceLock::new(),
             elders: RwLock::default(),
             leaving: AtomicBool::new(false),
             draining: watch::Sender::new(false),
@@ -165,13 +168,16 @@ impl Core {
         DrainSignal(self.draining.subscribe())
     }
 
-    /// Whether `address` is one of our own doors.
+    /// Whether `address` is one of our own doors, or where operators ask how we are.
     pub fn is_own(&self, address: SocketAddr) -> bool {
         let ip = address.ip().to_canonical();
+        if self.admin.get() == Some(&SocketAddr::new(ip, address.port())) {
+            return true;
+        }
         let named = || self.live.get().own_hosts.iter().any(|h| h.parse::<IpAddr>().is_ok_and(|own| own == ip));
         self.listeners.any(|door| {
             let own = door.ip().to_canonical();
-            door.port() == address.port() && (own == ip || (own.is_unspecified() && ip.is_loopback()) || named())
+            door.port() == address.port() && (own == ip || (own.is_unspecified() && is_local(ip)) || named())
         })
     }
 
@@ -204,6 +210,18 @@ impl Core {
             Err(_) => Err(Refusal::new(Code::EdgeDraining, "the edge is shutting down")),
         }
     }
+}
+
+/// Whether `ip` is an address of this machine: what is sent there is sent from there.
+fn is_local(ip: IpAddr) -> bool {
+    let any = if ip.is_ipv4() { IpAddr::from(Ipv4Addr::UNSPECIFIED) } else { Ipv6Addr::UNSPECIFIED.into() };
+    let source = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        // Nothing is sent: the system only says which way it would go.
+        socket.connect((ip, 9))?;
+        socket.local_addr()
+    };
+    ip.is_loopback() || source().is_ok_and(|from| from.ip() == ip)
 }
 
 /// A store that failed, as customers hear of it. The cause goes to the log, not to them.

@@ -233,6 +233,7 @@ impl Edge {
         let (ports, doors): (Vec<_>, Vec<_>) = listeners.into_iter().partition(|l| l.name.kind == ListenerKind::Port);
         let begin = begin(config, deps, handle.clone(), ports);
         let core = handle.spawn(begin).await.map_err(|_| StartError::Control)??;
+        let _ = core.admin.set(admin_addr);
         for door in doors {
             let kind = if door.name.kind == ListenerKind::Tls { Kind::Tls } else { Kind::Gateway };
             core.listeners.add(door.listener, kind, None).map_err(refused("a listener"))?;

@@ -5,6 +5,7 @@ mod admission;
 mod attempts;
 mod http;
 mod own;
+mod policy;
 mod record;
 mod socks;
 mod target;

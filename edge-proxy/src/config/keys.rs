@@ -67,7 +67,7 @@ pub const KEYS: &[Key] = &[
     live(
         "target_allow",
         "none",
-        "list of special ranges that targets may be in where the edge dials them itself (direct upstreams; in a test)",
+        "list of special ranges that targets may be in where the edge dials them itself (a `direct` port), each at one port (`10.1.0.0/16:443`) or at all; a plan's own rules still hold",
     ),
     live(
         "own_hosts",

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::{AccessLogConfig, EdgeConfig, TlsFiles};
+use super::{AccessLogConfig, EdgeConfig, TargetRange, TlsFiles};
 
 /// What of [`EdgeConfig`] may change while the edge runs; the fields mean what they mean there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ pub struct LiveConfig {
     pub max_connections: usize,
     pub max_unauthenticated_per_source: usize,
     pub dial_allow: Vec<IpNet>,
-    pub target_allow: Vec<IpNet>,
+    pub target_allow: Vec<TargetRange>,
     pub own_hosts: Vec<String>,
     pub proxy_trusted: Vec<IpNet>,
     pub tls: Option<TlsFiles>,

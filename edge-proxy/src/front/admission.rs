@@ -9,9 +9,10 @@ use tollgate_domain::allow::AllowEntry;
 use tollgate_domain::id::{LineLabel, ProxyId, UserName};
 use tollgate_domain::refusal::{Code, Refusal};
 use tollgate_domain::target::Target;
+use tollgate_domain::upstream::Scheme;
 use tollgate_domain::username::{self, UserSpec};
 
-use super::Front;
+use super::{Front, policy};
 use crate::account::{Account, Entered, Login};
 use crate::auth::{self, Basic};
 use crate::core::Core;
@@ -255,11 +256,22 @@ impl Front {
         }
     }
 
-    /// Whether the customer's target rules, and the edge's own, allow `target`.
+    /// Whether the customer's target rules, and the edge's own, allow `target`, as far as the door tells.
     pub(super) fn check_target(&self, admitted: &Admitted, target: &Target) -> Result<(), Refusal> {
-        self.core.check_own(target)?;
-        admitted.account.profile().limits.targets.check(target)?;
-        self.core.config.policy.check_through_upstream(target)
+        policy::check(&self.worker, &admitted.account, target, self.scheme())
+    }
+
+    /// The same for the way that was found: a reload may have changed where a port leads.
+    pub(super) fn check_way(&self, way: &Way, target: &Target) -> Result<(), Refusal> {
+        match self.entrance.kind {
+            Kind::Port(_) => policy::check_way(&self.worker, target, Some(way.route.scheme)),
+            Kind::Gateway | Kind::Tls => Ok(()),
+        }
+    }
+
+    /// What the upstream behind the door speaks. The upstreams of lines are proxies all.
+    fn scheme(&self) -> Option<Scheme> {
+        self.entrance.upstream().map(|behind| behind.scheme)
     }
 
     /// The way of a line, or of the port that the client came through. `lost` is the proxy that was

@@ -66,6 +66,7 @@ impl Front {
         mut way: Way,
     ) -> Result<(Way, Through), Refusal> {
         loop {
+            self.check_way(&way, errand.target)?;
             let attempt = tries.attempt();
             let opened = upstream::open(&self.worker, &way.route, errand.target, errand.purpose, &attempt).await;
             match opened {

@@ -217,6 +217,7 @@ impl Front {
         self.check_target(&admitted, &target)?;
         let correlation_id = to.correlation_id.clone();
         let way = self.way(&admitted, &correlation_id, None).await?;
+        self.check_way(&way, &target)?;
         let errand = Errand {
             admitted: &admitted,
             target: &target,

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
-use ipnet::IpNet;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
 use tokio::time::timeout_at;
@@ -108,19 +107,16 @@ pub(crate) async fn addresses(
 /// As [`addresses`].
 pub(crate) fn judge(worker: &Worker, address: SocketAddr, whose: Whose) -> Result<(), Refusal> {
     let config = worker.live.get();
-    let allow: &[IpNet] = match whose {
-        Whose::Gateway => &config.dial_allow,
-        Whose::Target => &config.target_allow,
-    };
-    if whose == Whose::Target && worker.core.is_own(address) {
-        return Err(Refusal::new(Code::Loop, "the target is this edge itself"));
-    }
-    target::check_dial_address(address.ip(), allow).map_err(|e| match whose {
-        Whose::Target => e,
-        Whose::Gateway => {
-            Refusal::new(Code::UpstreamConnect, format!("the gateway's address is not allowed: {}", e.detail))
+    match whose {
+        Whose::Target if worker.core.is_own(address) => {
+            Err(Refusal::new(Code::Loop, "the target is this edge itself"))
         }
-    })
+        Whose::Target if config.target_allow.iter().any(|range| range.contains(address)) => Ok(()),
+        Whose::Target => target::check_dial_address(address.ip(), &[]),
+        Whose::Gateway => target::check_dial_address(address.ip(), &config.dial_allow).map_err(|e| {
+            Refusal::new(Code::UpstreamConnect, format!("the gateway's address is not allowed: {}", e.detail))
+        }),
+    }
 }
 
 /// The first connection that comes about.
