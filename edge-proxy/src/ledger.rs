@@ -5,10 +5,13 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tollgate_domain::budget::Bucket;
+
+/// How long it is believed that a piece of some size is more than anybody gives.
+const TOO_MUCH: Duration = Duration::from_secs(1);
 
 /// Bytes taken from one bucket by this session, to be reserved from by tunnels.
 #[derive(Debug)]
@@ -85,6 +88,8 @@ struct Inner {
     /// Opened, and not yet closed in the store.
     open: Vec<Arc<Lease>>,
     exhausted: bool,
+    /// A size that no bucket has in one piece, and when that was known.
+    too_much: Option<(u64, Instant)>,
 }
 
 /// The door between tunnels and the customer's books.
@@ -95,6 +100,8 @@ pub(crate) struct Ledger {
     waiters: AtomicUsize,
     asked: AtomicBool,
     ask: Notify,
+    /// The largest piece that somebody waits for.
+    wanted: AtomicU64,
 }
 
 impl Ledger {
@@ -120,7 +127,13 @@ impl Ledger {
 
     /// A lease with bytes left, waiting for one up to `patience`.
     pub async fn ready(&self, patience: Duration) -> Result<Arc<Lease>, Dry> {
-        if let Some(answer) = self.look() {
+        self.ready_for(1, patience).await
+    }
+
+    /// A lease with `need` bytes left, for what moves whole or not at all. [`Dry::Quota`] also means
+    /// that some are left, but too few.
+    pub async fn ready_for(&self, need: u64, patience: Duration) -> Result<Arc<Lease>, Dry> {
+        if let Some(answer) = self.look(need) {
             return answer;
         }
         self.waiters.fetch_add(1, Ordering::AcqRel);
@@ -130,9 +143,10 @@ impl Ledger {
                 let changed = self.changed.notified();
                 tokio::pin!(changed);
                 changed.as_mut().enable();
-                if let Some(answer) = self.look() {
+                if let Some(answer) = self.look(need) {
                     return answer;
                 }
+                self.wanted.fetch_max(need, Ordering::AcqRel);
                 self.ask();
                 changed.await;
             }
@@ -142,12 +156,18 @@ impl Ledger {
         answer
     }
 
-    fn look(&self) -> Option<Result<Arc<Lease>, Dry>> {
+    fn look(&self, need: u64) -> Option<Result<Arc<Lease>, Dry>> {
         let inner = self.inner();
-        if let Some(lease) = inner.current.as_ref().filter(|l| l.left() > 0) {
+        if let Some(lease) = inner.current.as_ref().filter(|l| l.left() >= need) {
             return Some(Ok(Arc::clone(lease)));
         }
-        inner.exhausted.then_some(Err(Dry::Quota))
+        let too_much = inner.too_much.is_some_and(|(size, at)| need >= size && at.elapsed() < TOO_MUCH);
+        (inner.exhausted || too_much).then_some(Err(Dry::Quota))
+    }
+
+    /// The largest piece that was waited for since the last call; 0 = none. For the books alone.
+    pub fn wanted(&self) -> u64 {
+        self.wanted.swap(0, Ordering::AcqRel)
     }
 
     /// Whether everything granted is used up.
@@ -194,7 +214,21 @@ impl Ledger {
 
     /// Tells who waits to look again.
     pub fn announce(&self, exhausted: bool) {
-        self.inner().exhausted = exhausted;
+        {
+            let mut inner = self.inner();
+            inner.exhausted = exhausted;
+            inner.too_much = None;
+        }
+        self.changed.notify_waiters();
+    }
+
+    /// Tells who waits for `size` bytes in one piece that there are too few.
+    pub fn announce_too_much(&self, size: u64) {
+        {
+            let mut inner = self.inner();
+            inner.exhausted = false;
+            inner.too_much = Some((size, Instant::now()));
+        }
         self.changed.notify_waiters();
     }
 
@@ -248,6 +282,30 @@ mod tests {
         l.drain();
         ledger.announce(true);
         assert_eq!(ledger.ready(Duration::from_secs(5)).await.map(|_| ()), Err(Dry::Quota));
+    }
+
+    #[tokio::test]
+    async fn a_piece_waits_until_it_fits_whole_or_never_will() {
+        let ledger = Arc::new(Ledger::default());
+        let l = lease();
+        l.add(10);
+        ledger.install(Some(Arc::clone(&l)));
+        let wait = |need| {
+            let ledger = Arc::clone(&ledger);
+            tokio::spawn(async move { ledger.ready_for(need, Duration::from_secs(5)).await.map(|l| l.left()) })
+        };
+        let waiter = wait(30);
+        ledger.asked().await;
+        assert_eq!((ledger.wanted(), ledger.wanted()), (30, 0));
+        l.add(20);
+        ledger.announce(false);
+        assert_eq!(waiter.await.unwrap(), Ok(30));
+        let waiter = wait(31);
+        ledger.asked().await;
+        ledger.announce_too_much(31);
+        assert_eq!(waiter.await.unwrap(), Err(Dry::Quota));
+        // What is smaller goes on.
+        assert_eq!(ledger.ready_for(30, Duration::from_secs(5)).await.map(|l| l.left()), Ok(30));
     }
 
     #[tokio::test]

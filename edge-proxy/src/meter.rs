@@ -125,10 +125,17 @@ impl Meter {
 
     /// Waits until a byte may move.
     pub async fn ready(&self) -> Result<(), Stop> {
-        if self.held.borrow().as_ref().is_some_and(|h| h.lease.left() > 0) {
+        self.ready_for(1).await
+    }
+
+    /// Waits until so many bytes may move at once.
+    pub async fn ready_for(&self, bytes: usize) -> Result<(), Stop> {
+        let need = bytes.max(1) as u64;
+        if self.held.borrow().as_ref().is_some_and(|h| h.lease.left() >= need) {
             return Ok(());
         }
-        let lease = self.account.ledger.ready(self.core.config.lease_timeout).await.map_err(Stop::Dry)?;
+        let patience = self.core.config.lease_timeout;
+        let lease = self.account.ledger.ready_for(need, patience).await.map_err(Stop::Dry)?;
         self.hold(lease)
     }
 

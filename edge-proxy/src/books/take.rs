@@ -32,6 +32,7 @@ impl Books {
     }
 
     pub(super) async fn supply(&mut self) -> Result<(), StoreError> {
+        let wanted = self.account.ledger.wanted();
         if self.account.ledger.exhausted() && self.looked.is_some_and(|t| t.elapsed() < RECHECK) {
             self.account.ledger.announce(true);
             return Ok(());
@@ -48,7 +49,12 @@ impl Books {
                     return Ok(());
                 }
                 // Bytes may still be in the hands of operations under way.
-                if self.held[n].lease.left() > 0 || !self.quiescent(n).await {
+                let little = |h: &Held| wanted > h.lease.left();
+                let quiescent = (little(&self.held[n]) || self.held[n].lease.left() == 0) && self.quiescent(n).await;
+                if self.held[n].lease.left() > 0 || !quiescent {
+                    if quiescent && little(&self.held[n]) {
+                        return self.elsewhere(n, wanted, now).await;
+                    }
                     self.held[n].lease.last();
                     self.account.ledger.announce(false);
                     return Ok(());
@@ -57,14 +63,34 @@ impl Books {
                 self.finish_closing().await?;
             }
         }
-        self.next_bucket(now).await
+        self.next_bucket(now, wanted).await
     }
 
-    /// Opens a lease on the first bucket that has bytes.
-    pub(super) async fn next_bucket(&mut self, now: Timestamp) -> Result<(), StoreError> {
+    /// What a bucket has left is too little for who waits for `wanted` bytes in one piece: another
+    /// may have them, else nobody does.
+    async fn elsewhere(&mut self, n: usize, wanted: u64, now: Timestamp) -> Result<(), StoreError> {
         self.look().await?;
-        let open = |(_, a): &&(Bucket, Allowance)| a.spendable(now) && a.available > 0;
-        let candidates: Vec<Bucket> = self.buckets.iter().filter(open).map(|(b, _)| b.clone()).collect();
+        let here = self.held[n].lease.bucket.clone();
+        if !self.buckets.iter().any(|(b, a)| *b != here && a.spendable(now) && a.available >= wanted) {
+            self.held[n].lease.last();
+            self.account.ledger.announce_too_much(wanted);
+            return Ok(());
+        }
+        self.begin_closing(n);
+        self.finish_closing().await?;
+        self.next_bucket(now, wanted).await
+    }
+
+    /// Opens a lease on the first bucket that has `wanted` bytes; if none has, on the first that has any.
+    pub(super) async fn next_bucket(&mut self, now: Timestamp, wanted: u64) -> Result<(), StoreError> {
+        self.look().await?;
+        let having = |least: u64| {
+            let open = move |(_, a): &&(Bucket, Allowance)| a.spendable(now) && a.available >= least;
+            self.buckets.iter().filter(open).map(|(b, _)| b.clone()).collect::<Vec<_>>()
+        };
+        let mut candidates = having(wanted.max(1));
+        let others: Vec<_> = having(1).into_iter().filter(|b| !candidates.contains(b)).collect();
+        candidates.extend(others);
         for bucket in candidates {
             if self.open(&bucket).await? {
                 return Ok(());

@@ -1,12 +1,13 @@
 //! UDP ASSOCIATE (RFC 1928 section 7): datagrams between a client and the world, over a direct or
 //! a SOCKS5 upstream, metered and limited as a tunnel is. An HTTP proxy carries none.
 //!
-//! What counts is the payload. A datagram that no byte is leased for, or whose time has not come,
-//! is dropped, as networks do.
+//! What counts is the payload. A datagram goes whole or not at all: one whose time has not come is
+//! dropped, as networks do; one that may not go is counted as a refusal; one that is more than the
+//! customer has left ends the association.
 
 use std::cell::Cell;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use tokio::net::UdpSocket;
@@ -14,17 +15,19 @@ use tollgate_domain::refusal::{Code, Refusal};
 use tollgate_domain::target::{Host, Target};
 use tollgate_domain::upstream::Scheme;
 
-use super::Front;
 use super::admission::Asking;
 use super::record::Record;
+use super::{Front, policy};
 use crate::access_log::Kind;
+use crate::account::Account;
 use crate::exchange::stop_refusal;
 use crate::journal::Direction;
 use crate::leg::Leg;
 use crate::meter::Meter;
 use crate::route::Route;
 use crate::socks::server::{self, Refused};
-use crate::socks::{MAX_UDP_HEADER, reply, udp as frames};
+use crate::socks::udp::{self as frames, Dropped};
+use crate::socks::{MAX_UDP_HEADER, reply};
 use crate::tunnel::CloseReason;
 use crate::upstream::Attempt;
 use crate::upstream::dial::{self, Whose};
@@ -36,10 +39,10 @@ const LARGEST: usize = 64 << 10;
 
 /// Where datagrams leave for.
 enum Beyond {
-    /// Their targets.
-    Direct { policy: tollgate_domain::target::Policy },
+    /// Their targets, from a socket of their family. Some machines have no IPv6.
+    Direct { v4: UdpSocket, v6: Option<UdpSocket> },
     /// A relay of the upstream, for as long as its connection stands.
-    Relay { at: SocketAddr, _control: Leg },
+    Relay { at: SocketAddr, out: UdpSocket, _control: Leg },
 }
 
 /// Serves one association to its end.
@@ -56,17 +59,10 @@ pub(super) async fn associate(
     let meter = front.meter(&admitted, &way);
     meter.ready().await.map_err(stop_refusal)?;
     let registered = front.register(&admitted, &way, correlation_id, &meter).await?;
-    let failed = |e: io::Error| Refusal::new(Code::Internal, format!("no socket for datagrams: {}", e.kind()));
     let here = bind(front.core.config.udp.bind.or(front.leg.local_ip()).unwrap_or(front.entrance.local.ip()))
         .await
-        .map_err(failed)?;
-    let bound = here.local_addr().map_err(failed)?;
-    let out = match &beyond {
-        Beyond::Direct { .. } => UdpSocket::bind("0.0.0.0:0").await.map_err(failed)?,
-        Beyond::Relay { at, .. } => {
-            bind(if at.is_ipv4() { [0, 0, 0, 0].into() } else { IpAddr::from([0u16; 8]) }).await.map_err(failed)?
-        }
-    };
+        .map_err(no_socket)?;
+    let bound = here.local_addr().map_err(no_socket)?;
     let told = SocketAddr::new(front.worker.live.get().udp_advertise.unwrap_or(bound.ip()), bound.port());
     let connected = began.elapsed();
     if front.leg.write_all(&server::reply(reply::SUCCEEDED, told)).await.is_err() {
@@ -74,11 +70,11 @@ pub(super) async fn associate(
     }
     let association = Association {
         worker: &front.worker,
+        account: &admitted.account,
         meter: &meter,
         client_ip: ip.unwrap_or(front.peer.ip().to_canonical()),
         client: Cell::new((port != 0).then(|| SocketAddr::new(front.peer.ip().to_canonical(), port))),
         here,
-        out,
         beyond,
         last: Cell::new(Instant::now()),
     };
@@ -101,6 +97,10 @@ async fn bind(ip: IpAddr) -> io::Result<UdpSocket> {
     UdpSocket::bind(SocketAddr::new(ip, 0)).await
 }
 
+fn no_socket(e: io::Error) -> Refusal {
+    Refusal::new(Code::Internal, format!("no socket for datagrams: {}", e.kind()))
+}
+
 async fn until_closed(leg: &Leg, away: &mut Vec<u8>) {
     while matches!(leg.read_some(away).await, Ok(1..)) {
         away.clear();
@@ -109,7 +109,10 @@ async fn until_closed(leg: &Leg, away: &mut Vec<u8>) {
 
 async fn beyond(front: &Front, route: &Route) -> Result<Beyond, Refused> {
     match route.scheme {
-        Scheme::Direct => Ok(Beyond::Direct { policy: front.core.config.policy.clone() }),
+        Scheme::Direct => {
+            let v4 = bind(Ipv4Addr::UNSPECIFIED.into()).await.map_err(no_socket)?;
+            Ok(Beyond::Direct { v4, v6: bind(Ipv6Addr::UNSPECIFIED.into()).await.ok() })
+        }
         Scheme::Socks5 => {
             let reached = relay(front, route).await.map_err(Failed::from);
             let reached = reached.inspect_err(|failed| upstream::noted(&front.core, route, failed));
@@ -137,7 +140,8 @@ async fn relay(front: &Front, route: &Route) -> Result<Beyond, Refusal> {
         None => return Err(gone()),
     };
     dial::judge(&front.worker, at, Whose::Gateway)?;
-    Ok(Beyond::Relay { at, _control: control })
+    let family: IpAddr = if at.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+    Ok(Beyond::Relay { at, out: bind(family).await.map_err(no_socket)?, _control: control })
 }
 
 fn gone() -> Refusal {
@@ -147,13 +151,13 @@ fn gone() -> Refusal {
 /// One association at work.
 struct Association<'a> {
     worker: &'a Worker,
+    account: &'a Account,
     meter: &'a Meter,
     /// Datagrams of others are not looked at.
     client_ip: IpAddr,
     /// Where the client's datagrams come from: as it said, else as its first one did.
     client: Cell<Option<SocketAddr>>,
     here: UdpSocket,
-    out: UdpSocket,
     beyond: Beyond,
     last: Cell<Instant>,
 }
@@ -167,17 +171,31 @@ impl Association<'_> {
             if from.ip() != self.client_ip || self.client.get().is_some_and(|c| c != from) {
                 continue;
             }
-            let Ok((target, payload)) = frames::decode(&buf[..n]) else { continue };
-            self.client.set(Some(from));
-            let (to, datagram) = match &self.beyond {
-                Beyond::Direct { policy } => match self.resolve(policy, &target).await {
-                    Some(to) => (to, payload),
-                    None => continue,
-                },
-                Beyond::Relay { at, .. } => (*at, &buf[..n]),
+            let (target, payload) = match frames::decode(&buf[..n]) {
+                Ok(read) => read,
+                Err(dropped) => {
+                    if let Dropped::Target(refusal) = dropped {
+                        self.refused(&refusal);
+                    }
+                    continue;
+                }
             };
+            self.client.set(Some(from));
+            let way = match self.way(&target).await {
+                Ok(way) => way,
+                Err(refusal) => {
+                    self.refused(&refusal);
+                    continue;
+                }
+            };
+            // No socket of its family: it is lost, as where there is no way to its network.
+            let Some((out, to)) = way else { continue };
             let bytes = payload.len();
-            let sent = self.pass(Direction::Ingress, bytes, || self.out.try_send_to(datagram, to)).await;
+            let datagram = match self.beyond {
+                Beyond::Direct { .. } => payload,
+                Beyond::Relay { .. } => &buf[..n],
+            };
+            let sent = self.pass(Direction::Ingress, bytes, || out.try_send_to(datagram, to)).await;
             if let Err(reason) = sent {
                 return reason;
             }
@@ -185,10 +203,23 @@ impl Association<'_> {
     }
 
     async fn down(&self) -> CloseReason {
+        match &self.beyond {
+            Beyond::Relay { out, .. } | Beyond::Direct { v4: out, v6: None } => self.answers(out).await,
+            Beyond::Direct { v4, v6: Some(v6) } => tokio::select! {
+                reason = self.answers(v4) => reason,
+                reason = self.answers(v6) => reason,
+            },
+        }
+    }
+
+    /// Passes on what comes back to one socket.
+    async fn answers(&self, out: &UdpSocket) -> CloseReason {
+        // A socket that nothing comes back to needs no room for it.
+        let _ = out.readable().await;
         let mut buf = vec![0; MAX_UDP_HEADER + LARGEST];
         let mut framed = Vec::new();
         loop {
-            let Ok((n, from)) = self.out.recv_from(&mut buf).await else { continue };
+            let Ok((n, from)) = out.recv_from(&mut buf).await else { continue };
             let Some(client) = self.client.get() else { continue };
             let from = SocketAddr::new(from.ip().to_canonical(), from.port());
             let (datagram, bytes) = match &self.beyond {
@@ -226,29 +257,49 @@ impl Association<'_> {
         if !self.meter.due_at_once(bytes) {
             return Ok(());
         }
-        self.meter.ready().await?;
-        let sent = self.meter.operate(direction, bytes.max(1), |grant| {
-            if grant < bytes {
-                return Err(io::ErrorKind::WouldBlock.into());
+        loop {
+            if let Err(stop) = self.meter.ready_for(bytes).await {
+                self.refused(&stop_refusal(stop));
+                return Err(stop.into());
             }
-            send().map(|_| bytes)
-        });
-        match sent {
-            None => self.meter.ready().await.map_err(CloseReason::from),
-            // What the system refuses is lost, as any datagram may be.
-            Some(_) => Ok(()),
+            let mut short = false;
+            let sent = self.meter.operate(direction, bytes.max(1), |grant| {
+                short = grant < bytes;
+                if short { Err(io::ErrorKind::WouldBlock.into()) } else { send().map(|_| bytes) }
+            });
+            // What the system refuses is lost, as any datagram may be. A lease that others were
+            // faster to use is waited for again.
+            if sent.is_some() && !short {
+                return Ok(());
+            }
         }
     }
 
-    /// Where a datagram may go, if anywhere.
-    async fn resolve(&self, policy: &tollgate_domain::target::Policy, target: &Target) -> Option<SocketAddr> {
-        policy.check_through_upstream(target).ok()?;
+    /// Where a datagram goes, and from which socket; `None` if there is none for its family.
+    async fn way(&self, target: &Target) -> Result<Option<(&UdpSocket, SocketAddr)>, Refusal> {
+        let (v4, v6) = match &self.beyond {
+            Beyond::Relay { at, out, .. } => {
+                policy::check(self.worker, self.account, target, Some(Scheme::Socks5))?;
+                return Ok(Some((out, *at)));
+            }
+            Beyond::Direct { v4, v6 } => (v4, v6),
+        };
+        policy::check(self.worker, self.account, target, Some(Scheme::Direct))?;
         let host = match dial::literal(&target.host) {
             Some(ip) => ip.to_string(),
             None => target.host.to_string(),
         };
-        let found = dial::addresses(self.worker, &host, target.port, Whose::Target).await.ok()?;
-        found.into_iter().find(SocketAddr::is_ipv4)
+        let found = dial::addresses(self.worker, &host, target.port, Whose::Target).await?;
+        let mut found = found.into_iter().map(|a| SocketAddr::new(a.ip().to_canonical(), a.port()));
+        // Of two families IPv4: nothing would tell that the other leads nowhere.
+        let first = found.next();
+        let to = first.filter(SocketAddr::is_ipv4).or_else(|| found.find(SocketAddr::is_ipv4)).or(first);
+        Ok(to.and_then(|to| Some((if to.is_ipv4() { v4 } else { v6.as_ref()? }, to))))
+    }
+
+    /// Counts a datagram that may not go. Nobody is told: networks drop.
+    fn refused(&self, refusal: &Refusal) {
+        self.worker.core.metrics.refused(refusal.code);
     }
 
     async fn idle(&self, idle: Duration) {

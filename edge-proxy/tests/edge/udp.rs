@@ -8,12 +8,14 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use tollgate_domain::budget::Bucket;
 use tollgate_domain::provider::Provider;
+use tollgate_domain::refusal::Code;
 use tollgate_domain::upstream::Scheme;
 
 use crate::support::ports::direct;
 use crate::support::socks::{self, SocksUpstream, UDP_ASSOCIATE, bound, datagram};
-use crate::support::world::{PASSWORD, limits};
+use crate::support::world::{NOON, PASSWORD, limits, plan_bucket};
 use crate::support::{World, connect_from, eventually, read_all};
 
 const HERE: [u8; 4] = [127, 0, 0, 1];
@@ -34,7 +36,10 @@ impl Drop for Echo {
 
 impl Echo {
     async fn start() -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        Self::on(UdpSocket::bind("127.0.0.1:0").await.unwrap())
+    }
+
+    fn on(socket: UdpSocket) -> Self {
         let port = socket.local_addr().unwrap().port();
         let heard = Arc::<Mutex<Vec<Vec<u8>>>>::default();
         let h = Arc::clone(&heard);
@@ -75,7 +80,11 @@ async fn receive(socket: &UdpSocket) -> Vec<u8> {
 
 /// A world with a port that leads straight to targets; `echo.test` is on loopback.
 async fn world() -> (World, SocketAddr, Echo) {
-    let mut w = World::new(1 << 20, limits()).await;
+    world_of(1 << 20).await
+}
+
+async fn world_of(quota: u64) -> (World, SocketAddr, Echo) {
+    let mut w = World::new(quota, limits()).await;
     let door = direct(&mut w);
     w.config.target_allow = vec!["127.0.0.1/32".parse().unwrap()];
     w.resolver.set("echo.test", [HERE]);
@@ -246,4 +255,86 @@ async fn a_ban_ends_associations_too() {
     w.ban().await;
     assert!(timeout(PATIENCE, read_all(&mut c)).await.expect("it goes on").is_empty());
     edge.drain(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn targets_may_be_of_the_other_family() {
+    let Ok(socket) = UdpSocket::bind("[::1]:0").await else { return };
+    let (mut w, door, v4) = world().await;
+    let v6 = Echo::on(socket);
+    w.config.target_allow.push("::1/128".parse().unwrap());
+    let here = "::1".parse().unwrap();
+    w.resolver.answer("six.test", vec![here]);
+    w.resolver.answer("both.test", vec![here, HERE.into()]);
+    let edge = w.start().await;
+    let (c, relay) = associate(door, ("0.0.0.0", 0)).await;
+    let me = socket().await;
+    for (target, port, from) in [
+        ("::1", v6.port, "::1"),
+        ("six.test", v6.port, "::1"),
+        // Nothing would tell that IPv6 leads nowhere.
+        ("both.test", v4.port, "127.0.0.1"),
+        ("127.0.0.1", v4.port, "127.0.0.1"),
+        // An address in the other family's form is what it is.
+        ("::ffff:127.0.0.1", v4.port, "127.0.0.1"),
+    ] {
+        me.send_to(&datagram(target, port, b"ping"), relay).await.unwrap();
+        assert_eq!(receive(&me).await, datagram(from, port, b"re:ping"), "{target}");
+    }
+    drop(c);
+    edge.drain(Duration::from_secs(5)).await.unwrap();
+    assert_eq!((w.rows().await.ingress, w.rows().await.egress), (20, 35));
+}
+
+/// What the access log says of the association that has ended.
+fn logged(w: &World) -> serde_json::Value {
+    let log = std::fs::read_to_string(w.config.access_log.path.as_ref().unwrap()).unwrap();
+    serde_json::from_str(log.lines().find(|l| l.contains("\"kind\":\"udp\"")).unwrap()).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_datagram_beyond_the_quota_ends_the_association_and_is_not_cut() {
+    let (mut w, door, echo) = world_of(1000).await;
+    w.config.access_log.path = Some(w.dir.path().join("access.log"));
+    let edge = w.start().await;
+    let (mut c, relay) = associate(door, ("0.0.0.0", 0)).await;
+    let me = socket().await;
+    let sent = datagram("echo.test", echo.port, &[b'x'; 300]);
+    me.send_to(&sent, relay).await.unwrap();
+    receive(&me).await;
+    assert_eq!(edge.snapshot().open_tunnels, 1);
+    // 397 are left: it goes, and its answer of 303 finds 97.
+    me.send_to(&sent, relay).await.unwrap();
+    assert!(timeout(PATIENCE, read_all(&mut c)).await.expect("it goes on").is_empty());
+    assert_eq!(echo.heard().len(), 2);
+    assert!(me.try_recv_from(&mut [0; 16]).is_err(), "not even a part of it arrives");
+    let refused = edge.snapshot().refusals;
+    assert!(refused.iter().any(|(code, n)| *code == Code::QuotaExhausted && *n > 0), "{refused:?}");
+    edge.drain(Duration::from_secs(5)).await.unwrap();
+    let record = logged(&w);
+    assert_eq!(
+        (&record["reason"], &record["ingress_bytes"], &record["egress_bytes"]),
+        (&"quota".into(), &600.into(), &303.into())
+    );
+    assert_eq!((w.rows().await.bytes(), w.allowance(&plan_bucket()).await.folded), (903, 903));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_datagram_that_a_bucket_has_no_room_for_goes_on_the_next_whole() {
+    let (w, door, echo) = world_of(1000).await;
+    let pack = Bucket::Pack { expires: NOON.next_month_start(), pack: "p1".into() };
+    w.grant("pack", &pack, 1 << 20).await;
+    let edge = w.start().await;
+    let (c, relay) = associate(door, ("0.0.0.0", 0)).await;
+    let me = socket().await;
+    for _ in 0..4 {
+        me.send_to(&datagram("echo.test", echo.port, &[b'x'; 300]), relay).await.unwrap();
+        assert!(receive(&me).await.ends_with(&[b'x'; 300]));
+    }
+    drop(c);
+    edge.drain(Duration::from_secs(5)).await.unwrap();
+    // Three of them fit into the plan: 300, 303, 300. What is left of it is too little for the fourth.
+    assert_eq!(w.allowance(&plan_bucket()).await.folded, 903);
+    assert_eq!(w.allowance(&pack).await.folded, 303 + 2 * 603);
+    assert_eq!(w.rows().await.bytes(), 4 * 603);
 }

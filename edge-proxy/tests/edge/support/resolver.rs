@@ -20,9 +20,19 @@ impl TestResolver {
         self.answers.lock().unwrap().insert(name.to_owned(), VecDeque::from([to_ips(&addresses)]));
     }
 
+    /// The same, of either family.
+    pub fn answer(&self, name: &str, addresses: Vec<IpAddr>) {
+        self.answers.lock().unwrap().insert(name.to_owned(), VecDeque::from([addresses]));
+    }
+
     /// And these, once each answer before has been given.
     pub fn then<const N: usize>(&self, name: &str, addresses: [[u8; 4]; N]) {
         self.answers.lock().unwrap().entry(name.to_owned()).or_default().push_back(to_ips(&addresses));
+    }
+
+    /// How often any name was looked up.
+    pub fn asked_in_all(&self) -> usize {
+        self.asked.lock().unwrap().len()
     }
 
     /// How often `name` was looked up.
