@@ -75,6 +75,8 @@ fn ready(core: &Core) -> (&'static str, String) {
     let lag = core.metrics.feed.lag(Instant::now());
     if core.draining() {
         ("503 Service Unavailable", "draining\n".to_owned())
+    } else if core.reach.lost() {
+        ("503 Service Unavailable", "cut off from the store for too long\n".to_owned())
     } else if lag > FEED_LAG {
         ("503 Service Unavailable", format!("the feed was last read {} s ago\n", lag.as_secs()))
     } else {

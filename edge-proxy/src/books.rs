@@ -101,7 +101,9 @@ impl Books {
                 () = tokio::time::sleep_until(settle_at) => {
                     let _ = self.settle().await;
                     settle_at = tokio::time::Instant::now() + self.interval();
-                    if self.idle() && self.close_all().await && self.account.retire() {
+                    // Cut off, what is held is all there is.
+                    let idle = self.idle() && !self.core.reach.failing();
+                    if idle && self.close_all().await && self.account.retire() {
                         self.leave().await;
                         return;
                     }

@@ -101,7 +101,8 @@ pub struct EdgeConfig {
     pub dial_allow: Vec<IpNet>,
     /// Connections of one source address that have not authenticated, at a time; 0 = unlimited.
     pub max_unauthenticated_per_source: usize,
-    /// How long an edge that is cut off from the store goes on serving customers it knows.
+    /// How long an edge that is cut off from the store goes on serving customers it knows; then it
+    /// carries nobody until the store answers.
     pub staleness: Duration,
     /// Sources whose connections begin with a PROXY header.
     pub proxy_trusted: Vec<IpNet>,

@@ -21,6 +21,7 @@ use crate::ingress::strangers::Strangers;
 use crate::ingress::tls::{self, TlsError, TlsIdentity};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::reach::Reach;
 use crate::throttle::Throttle;
 use crate::upstreams::Upstreams;
 
@@ -71,6 +72,8 @@ pub(crate) struct Core {
     /// Connections that have not authenticated, by source.
     pub strangers: Arc<Strangers>,
     pub metrics: Arc<Metrics>,
+    /// How long the store has been silent.
+    pub reach: Reach,
     /// What workers accept from.
     pub listeners: Arc<Listeners>,
     /// Upstreams that come from a file, and their ports.
@@ -115,6 +118,7 @@ impl Core {
             throttle,
             strangers: Arc::default(),
             metrics: Arc::new(Metrics::new(config.workers)),
+            reach: Reach::new(deps.clock.now()),
             listeners: parts.listeners,
             upstreams: parts.upstreams,
             session,

@@ -31,7 +31,7 @@ pub(crate) async fn follow(core: Arc<Core>) {
         let (began, now) = (Instant::now(), core.clock.now());
         match core.store.changes_since(from.minus(core.config.feed_overlap)).await {
             Ok(changes) => {
-                let mut whole = true;
+                let (mut whole, mut answered) = (true, true);
                 for (id, change) in changes {
                     if !seen.is_new(&id, &change) {
                         continue;
@@ -46,6 +46,8 @@ pub(crate) async fn follow(core: Arc<Core>) {
                             // Read again with the next window.
                             seen.forget(&id, &change);
                             whole = false;
+                            // One row that cannot be read says nothing of the store.
+                            answered &= matches!(e, StoreError::Corrupt { .. });
                             failed(&core, "change", &e);
                         }
                     }
@@ -55,21 +57,34 @@ pub(crate) async fn follow(core: Arc<Core>) {
                     core.metrics.feed.read(began);
                 }
                 seen.trim(from.minus(core.config.feed_overlap));
+                if answered {
+                    core.reach.heard(now, began);
+                } else {
+                    core.reach.failed();
+                }
             }
-            Err(e) => failed(&core, "feed", &e),
+            Err(e) => {
+                core.reach.failed();
+                failed(&core, "feed", &e);
+            }
         }
     }
 }
 
-/// Expiry, locks and kicks act on live tunnels when their time comes, feed or not.
+/// Expiry, locks and kicks act on live tunnels when their time comes, feed or not; and so does
+/// the end of what an edge may do without the store.
 pub(crate) async fn watch_time(core: Arc<Core>) {
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         let now = core.clock.now();
+        let lost = core.reach.look(now, core.live.get().staleness);
         for account in core.directory.accounts() {
             account.enforce(now);
+            if lost {
+                account.kill(|_| Some(CloseReason::Stale));
+            }
         }
     }
 }

@@ -17,6 +17,7 @@
 //! - `meter`, `ledger`, `journal`, `books`: from one system call to the store, exactly.
 //! - `directory`, `account`, `line`, `route`, `upstream`: who, over which line, to where.
 //! - `feed`, `command`: changes and orders reach live tunnels. `strikes`: what each customer uses, told every 5 s.
+//!   `reach`: how long an edge carries on without the store.
 //! - `recovery`: what a crash left behind.
 //! - [`config`]: settings, and which of them a reload applies. [`access_log`]: one record per connection.
 //! - [`takeover`]: listening sockets pass to a successor; `elders`: two lives at once. [`notify`]: systemd.
@@ -49,6 +50,7 @@ mod line;
 mod meter;
 mod metrics;
 pub mod notify;
+mod reach;
 mod recovery;
 mod relay;
 mod resolve;

@@ -55,6 +55,15 @@ impl Sources {
         Some(known.block.as_ref().and_then(|b| b.find(ip).cloned()))
     }
 
+    /// The entry that `ip` was in when the store last said, for a while more: it does not answer.
+    pub fn extend(&self, ip: IpAddr) -> Option<AllowEntry> {
+        let mut blocks = lock(&self.blocks);
+        let known = blocks.get_mut(&Block::of(ip))?;
+        let entry = known.block.as_ref().and_then(|b| b.find(ip).cloned())?;
+        known.until = Instant::now() + UNKNOWN;
+        Some(entry)
+    }
+
     /// Looks it up anew from now on.
     pub fn forget(&self, block: &Block) {
         let mut blocks = lock(&self.blocks);
@@ -142,4 +151,34 @@ pub(crate) async fn load(core: Arc<Core>, ip: IpAddr) -> Result<Option<AllowEntr
         }
     }
     Ok(entry)
+}
+
+#[cfg(test)]
+mod tests {
+    use tollgate_domain::allow::AllowNet;
+    use tollgate_domain::time::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn what_is_listed_is_believed_longer_while_the_store_is_silent_and_what_is_not_is_not() {
+        let (listed, unlisted) = (IpAddr::from([127, 0, 0, 9]), IpAddr::from([127, 0, 0, 8]));
+        let entry = AllowEntry {
+            net: AllowNet::of(listed),
+            customer: "demo".parse().unwrap(),
+            note: String::new(),
+            created_at: Timestamp::default(),
+        };
+        let sources = Sources::default();
+        let block = AllowBlock { ver: 1, entries: vec![entry.clone()] };
+        sources.remember(Block::of(listed), Some(block), 0);
+        lock(&sources.blocks).values_mut().for_each(|known| known.until = Instant::now());
+        assert_eq!(sources.known(listed), None);
+        assert_eq!(sources.extend(unlisted), None);
+        assert_eq!(sources.known(listed), None, "an address beside it extends nothing");
+        assert_eq!(sources.extend(listed), Some(entry.clone()));
+        assert_eq!(sources.known(listed), Some(Some(entry)));
+        sources.forget(&Block::of(listed));
+        assert_eq!(sources.extend(listed), None);
+    }
 }

@@ -11,6 +11,7 @@ use tollgate_domain::time::Timestamp;
 
 use crate::account::Login;
 use crate::journal::Direction;
+use crate::reach;
 use crate::route::Route;
 
 /// Why a tunnel ended.
@@ -47,6 +48,8 @@ pub enum CloseReason {
     Deleted = 14,
     /// Its source address is no longer listed, or must be now.
     Source = 15,
+    /// The edge has not heard from the store for too long.
+    Stale = 16,
 }
 
 impl CloseReason {
@@ -69,12 +72,14 @@ impl CloseReason {
             Self::Drain => "drain",
             Self::Deleted => "deleted",
             Self::Source => "source",
+            Self::Stale => "stale",
         }
     }
 
     /// What a request is told that was ended before its answer began.
     pub(crate) fn refusal(self) -> Refusal {
         let (code, detail) = match self {
+            Self::Stale => return reach::refusal(),
             Self::Quota => (Code::QuotaExhausted, "no bytes are left"),
             Self::Banned => (Code::Banned, "the account is banned"),
             Self::Locked => (Code::LockedOut, "the account is locked"),
@@ -92,7 +97,7 @@ impl CloseReason {
         Refusal::new(code, detail)
     }
 
-    const KILLS: [Self; 10] = [
+    const KILLS: [Self; 11] = [
         Self::Quota,
         Self::Banned,
         Self::Locked,
@@ -103,6 +108,7 @@ impl CloseReason {
         Self::Drain,
         Self::Deleted,
         Self::Source,
+        Self::Stale,
     ];
 }
 

@@ -169,6 +169,12 @@ impl Faults {
         self.plan().script.push_back(step.into());
     }
 
+    /// From now on nothing goes through, until [`Faults::stop`]: the network is cut.
+    pub fn cut(&self) {
+        let mut plan = self.plan();
+        plan.dies = Some(Death { after: plan.calls, torn: false });
+    }
+
     /// From now on everything goes well: what is left of the script and of chance is dropped.
     pub fn stop(&self) {
         let mut plan = self.plan();
@@ -321,6 +327,10 @@ mod tests {
         let faults = Faults::death(0, false);
         assert_eq!(faults.next("Query", &[]), Some(Fault::Timeout));
         assert_eq!(faults.injected(), Injected { timeout: 1, ..Injected::default() });
+        faults.stop();
+        assert_eq!(faults.next("Query", &[]), None);
+        faults.cut();
+        assert_eq!(faults.next("Query", &[]), Some(Fault::Timeout));
         faults.stop();
         assert_eq!(faults.next("Query", &[]), None);
     }

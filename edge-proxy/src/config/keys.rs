@@ -92,7 +92,11 @@ pub const KEYS: &[Key] = &[
     ),
     live("linger_s", "30", "seconds after a line's last tunnel before it is said to be quiet"),
     live("drain_s", "60", "seconds a shutdown or a hand-over waits for tunnels, 0–86400"),
-    live("staleness_s", "900", "seconds an edge that is cut off from the store goes on serving customers it knows"),
+    live(
+        "staleness_s",
+        "900",
+        "seconds an edge that is cut off from the store goes on serving customers it knows; then tunnels close and all are refused until it answers",
+    ),
     start("udp.bind", "the listener's address", "address that UDP associations listen on"),
     live(
         "udp.advertise",

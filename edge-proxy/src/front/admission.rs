@@ -148,6 +148,7 @@ impl Front {
         if self.core.draining() {
             return Err(Refusal::new(Code::EdgeDraining, "this edge is shutting down"));
         }
+        self.core.reach.check()?;
         if let Some(left) = self.core.throttle.blocked(self.peer.ip(), Instant::now()) {
             let seconds = u32::try_from(left.as_secs() + 1).unwrap_or(u32::MAX);
             let detail = "too many failed logins from this address";
@@ -244,10 +245,12 @@ impl Front {
     /// The entry of an allow-list that the client's address is in.
     async fn listed(&self) -> Result<Option<AllowEntry>, Refusal> {
         let ip = self.peer.ip().to_canonical();
-        match self.core.directory.sources.known(ip) {
-            Some(known) => Ok(known),
-            None => self.core.on_control(sources::load(Arc::clone(&self.core), ip)).await,
+        let sources = &self.core.directory.sources;
+        if let Some(known) = sources.known(ip) {
+            return Ok(known);
         }
+        let loaded = self.core.on_control(sources::load(Arc::clone(&self.core), ip)).await;
+        loaded.or_else(|refusal| sources.extend(ip).map(Some).ok_or(refusal))
     }
 
     fn count_failure(&self, refusal: &Refusal) {
@@ -334,6 +337,7 @@ impl Front {
         let tunnel = Arc::new(tunnel);
         meter.attach(&tunnel);
         let registered = Registered::new(&self.core, &admitted.account, tunnel);
+        self.core.reach.check()?;
         admitted.account.check_standing(now)?;
         if !admitted.pass.holds(now) {
             return Err(Refusal::new(Code::AuthFailed, "the credential was changed"));

@@ -80,6 +80,8 @@ fn feed(text: &mut Text, core: &Core) {
     let feed = &core.metrics.feed;
     text.gauge("feed_lag_seconds", "Time since the change feed was last read to its end and applied as a whole.")
         .is(feed.lag(Instant::now()).as_secs_f64());
+    text.gauge("cut_off", "1 once the store was silent for longer than `staleness_s`: nobody is carried.")
+        .is(u8::from(core.reach.lost()));
     let mut age = text.gauge(
         "feed_newest_change_age_seconds",
         "Time since the newest change that was applied was written; absent until one was.",

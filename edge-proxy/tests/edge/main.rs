@@ -21,6 +21,7 @@ mod money;
 mod packaging;
 mod ports;
 mod program;
+mod reach;
 mod refusals;
 mod rules;
 mod sequences;
