@@ -78,7 +78,7 @@ async fn reach(
     match route.scheme {
         Scheme::Direct => {
             let host = match dial::literal(&target.host) {
-                Some(ip) => ip.to_string(),
+                Some(ip) => ip.to_canonical().to_string(),
                 None => target.host.to_string(),
             };
             let dialled = dial::tcp(worker, &host, target.port, Whose::Target, attempt).await;

@@ -108,9 +108,7 @@ pub(crate) async fn addresses(
 pub(crate) fn judge(worker: &Worker, address: SocketAddr, whose: Whose) -> Result<(), Refusal> {
     let config = worker.live.get();
     match whose {
-        Whose::Target if worker.core.is_own(address) => {
-            Err(Refusal::new(Code::Loop, "the target is this edge itself"))
-        }
+        Whose::Target if worker.core.is_own(address) => Err(Refusal::new(Code::Loop, "the target is this edge itself")),
         Whose::Target if config.target_allow.iter().any(|range| range.contains(address)) => Ok(()),
         Whose::Target => target::check_dial_address(address.ip(), &[]),
         Whose::Gateway => target::check_dial_address(address.ip(), &config.dial_allow).map_err(|e| {

@@ -20,6 +20,7 @@ mod live;
 mod memory;
 mod money;
 mod packaging;
+mod policy;
 mod ports;
 mod program;
 mod reach;

@@ -11,6 +11,7 @@ pub mod socks;
 pub mod stalls;
 pub mod tls;
 pub mod upstream;
+pub mod vectors;
 pub mod world;
 
 pub use client::{basic, body_of, connect, connect_from, read_all, read_head, read_n, status};
