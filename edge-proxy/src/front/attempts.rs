@@ -55,11 +55,11 @@ impl Front {
         self.check_target(admitted, target)?;
         let errand = Errand { admitted, target, purpose: Purpose::Tunnel, correlation_id };
         let way = self.way(admitted, correlation_id, None).await?;
-        self.open(&mut Tries::new(&self.worker), &errand, way).await
+        self.reach(&mut Tries::new(&self.worker), &errand, way).await
     }
 
     /// A connection over `way`, or over what is tried in its place.
-    pub(super) async fn open(
+    pub(super) async fn reach(
         &self,
         tries: &mut Tries,
         errand: &Errand<'_>,

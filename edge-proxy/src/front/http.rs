@@ -265,7 +265,7 @@ impl Front {
             let leg = match over.take() {
                 Some(kept) => kept,
                 None => {
-                    let opened = Box::pin(self.open(&mut tries, errand, way)).await;
+                    let opened = Box::pin(self.reach(&mut tries, errand, way)).await;
                     let (found, through) = opened.inspect_err(|_| *keep_alive = false)?;
                     (way, at) = (found, through.at);
                     Over { leg: through.leg, reused: false }

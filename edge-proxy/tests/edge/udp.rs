@@ -259,9 +259,9 @@ async fn a_ban_ends_associations_too() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn targets_may_be_of_the_other_family() {
-    let Ok(socket) = UdpSocket::bind("[::1]:0").await else { return };
+    let Ok(echo) = UdpSocket::bind("[::1]:0").await else { return };
     let (mut w, door, v4) = world().await;
-    let v6 = Echo::on(socket);
+    let v6 = Echo::on(echo);
     w.config.target_allow.push("::1/128".parse().unwrap());
     let here = "::1".parse().unwrap();
     w.resolver.answer("six.test", vec![here]);
