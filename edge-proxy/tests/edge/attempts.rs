@@ -45,8 +45,8 @@ async fn dial_failures(edge: &Edge) -> u64 {
     let mut c = TcpStream::connect(edge.admin_addr()).await.unwrap();
     c.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     let text = String::from_utf8(read_all(&mut c).await).unwrap();
-    let line = text.lines().find_map(|l| l.strip_prefix("tollgate_edge_dial_failures_total ")).unwrap();
-    line.parse().unwrap()
+    let series = text.lines().filter_map(|l| l.strip_prefix("tollgate_edge_dial_failures_total{"));
+    series.map(|l| l.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
 }
 
 // === another row ===
