@@ -54,7 +54,7 @@ impl Rows {
         let row = |i: usize| match i {
             0 if good => format!("{ACCOUNT}:{PASSWORD}@{}\n", self.upstream),
             0 => format!("{ACCOUNT}:p{round}@{}\n", self.upstream),
-            _ => format!("u{i}:p{}@{}\n", if i % step == 0 { round } else { 0 }, self.upstream),
+            _ => format!("u{i}:p{}@{}\n", if i.is_multiple_of(step) { round } else { 0 }, self.upstream),
         };
         let fresh = self.file.with_extension("new");
         fs::write(&fresh, (0..n).map(row).collect::<String>())?;
