@@ -24,7 +24,7 @@ impl Stalls {
                 let Some(told) = told.upgrade() else { return };
                 let over = began.elapsed().saturating_sub(Self::SLEEP);
                 if over > Self::SLEEP {
-                    told.fetch_add(over.as_micros() as u64, Ordering::Relaxed);
+                    told.fetch_add(u64::try_from(over.as_micros()).unwrap(), Ordering::Relaxed);
                 }
             }
         });
