@@ -62,9 +62,12 @@ enum Slow {
 
 impl Slow {
     fn of(n: usize) -> Self {
+        // Each that reads nothing fills some megabytes of the system's buffers.
+        if n.is_multiple_of(100) {
+            return Self::NoReader;
+        }
         match n % 20 {
-            0 => Self::NoReader,
-            1 | 2 => Self::NoBody,
+            0..=2 => Self::NoBody,
             3..=7 => Self::Bytewise,
             8..=10 => Self::Endless,
             11..=13 => Self::Socks,
