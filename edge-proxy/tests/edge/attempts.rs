@@ -10,13 +10,14 @@ use tokio::sync::oneshot;
 use tollgate_edge::Edge;
 
 use crate::support::client::{answer, request};
+use crate::support::metrics::metric;
 use crate::support::ports::{FIRST, with_rows};
 use crate::support::recorder::{ANSWER, Recorder, whole};
 use crate::support::socks::{self, CONNECT};
 use crate::support::tls::Identity;
 use crate::support::upstream::Mood;
 use crate::support::world::{PASSWORD, limits};
-use crate::support::{Upstream, World, connect, read_all, read_head, status};
+use crate::support::{Upstream, World, connect, read_head, status};
 
 const MIB: u64 = 1 << 20;
 const LOST: &str = "HTTP/1.1 400 Bad Request\r\nX-Brd-Err-Code: client_10060\r\nContent-Length: 0\r\n\r\n";
@@ -42,11 +43,7 @@ async fn echoes(c: &mut TcpStream) {
 }
 
 async fn dial_failures(edge: &Edge) -> u64 {
-    let mut c = TcpStream::connect(edge.admin_addr()).await.unwrap();
-    c.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    let text = String::from_utf8(read_all(&mut c).await).unwrap();
-    let series = text.lines().filter_map(|l| l.strip_prefix("tollgate_edge_dial_failures_total{"));
-    series.map(|l| l.rsplit(' ').next().unwrap().parse::<u64>().unwrap()).sum()
+    metric(edge.admin_addr(), "dial_failures_total").await
 }
 
 // === another row ===

@@ -5,13 +5,14 @@
 //! Deny unless an operator allows. What is refused has a stable code, is dialled and looked up by
 //! nobody, and leaves no byte in the books; what is not is passed on as it was asked for.
 
+mod datagrams;
+mod ways;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
-use tokio::net::{TcpStream, UdpSocket};
-use tokio::time::timeout;
+use tokio::net::UdpSocket;
 use tollgate_domain::allow::{AllowEntry, AllowNet};
 use tollgate_domain::plan::Limits;
 use tollgate_domain::provider::Provider;
@@ -23,114 +24,17 @@ use tollgate_store::allow::Allowed;
 
 use crate::support::ports::{FIRST, direct, with_rows};
 use crate::support::recorder::Recorder;
-use crate::support::socks::{self, CONNECT, SocksUpstream, UDP_ASSOCIATE, bound};
+use crate::support::socks::{self, SocksUpstream};
 use crate::support::vectors::{OWN, PORT, address, passed, refused, special};
-use crate::support::world::{PASSWORD, demo, limits};
-use crate::support::{World, basic, connect_from, eventually, read_head, read_n, status};
+use crate::support::world::{demo, limits};
+use crate::support::{World, eventually};
+use datagrams::Datagrams;
+use ways::{Door, PATHS, Path, Said, ask, expect, expect_all};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 const HERE: [u8; 4] = [127, 0, 0, 1];
 /// An address that the customer lists.
 const LISTED: [u8; 4] = [127, 0, 0, 9];
-
-// === ways in ===
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Path {
-    Connect,
-    Absolute,
-    Upgrade,
-    /// With addresses in their own form; names are for the next.
-    Socks,
-    /// Whatever is asked for as a name.
-    SocksName,
-}
-
-const PATHS: [Path; 5] = [Path::Connect, Path::Absolute, Path::Upgrade, Path::Socks, Path::SocksName];
-
-/// Where, from which address, and whether with a password.
-#[derive(Clone, Copy, Debug)]
-struct Door {
-    at: SocketAddr,
-    source: [u8; 4],
-    password: bool,
-}
-
-/// The answer: over HTTP the code, none where it passed; over SOCKS5 the reply.
-#[derive(Debug, PartialEq, Eq)]
-enum Said {
-    Code(Option<Code>),
-    Reply(u8),
-}
-
-/// A request of SOCKS5 with this text in the form of a name.
-fn named(prefix: &[u8], host: &str, port: u16) -> Vec<u8> {
-    [prefix, &[3, u8::try_from(host.len()).unwrap()], host.as_bytes(), &port.to_be_bytes()].concat()
-}
-
-/// Asks once; `None` if there is no such host on this path.
-async fn ask(door: Door, path: Path, host: &str, port: u16) -> Option<Said> {
-    let asked = match path {
-        Path::Socks => socks::request(CONNECT, &address(host)?.to_string(), port),
-        Path::SocksName => named(&[5, CONNECT, 0], host, port),
-        Path::Connect | Path::Absolute | Path::Upgrade => {
-            let first = match path {
-                Path::Connect => format!("CONNECT {host}:{port} HTTP/1.1\r\nHost: x\r\n"),
-                _ => format!("GET http://{host}:{port}/x HTTP/1.1\r\nHost: x\r\n"),
-            };
-            let more = if path == Path::Upgrade { "Connection: Upgrade\r\nUpgrade: raw\r\n" } else { "" };
-            let auth = format!("Proxy-Authorization: {}\r\n", basic("demo", PASSWORD));
-            let auth = if door.password { auth.as_str() } else { "" };
-            format!("{first}{more}{auth}\r\n").into_bytes()
-        }
-    };
-    let mut c = connect_from(door.source, door.at).await;
-    Some(timeout(PATIENCE, say(&mut c, door, path, &asked)).await.expect("no answer"))
-}
-
-async fn say(c: &mut TcpStream, door: Door, path: Path, asked: &[u8]) -> Said {
-    if matches!(path, Path::Socks | Path::SocksName) {
-        if door.password {
-            socks::enter(c, "demo", PASSWORD).await;
-        } else {
-            c.write_all(&[5, 1, 0]).await.unwrap();
-            assert_eq!(read_n(c, 2).await, [5, 0]);
-        }
-        c.write_all(asked).await.unwrap();
-        return Said::Reply(read_n(c, 10).await[1]);
-    }
-    c.write_all(asked).await.unwrap();
-    let head = read_head(c).await;
-    let code = head.lines().find_map(|l| l.strip_prefix("X-Tollgate-Error: "));
-    let code = code.map(|c| Code::parse(c).unwrap_or_else(|| panic!("{head}")));
-    assert_eq!(status(&head), code.map_or(200, Code::status), "{head}");
-    Said::Code(code)
-}
-
-/// Asks, and compares; whether there is such a host on this path.
-async fn expect(door: Door, path: Path, host: &str, port: u16, code: Option<Code>) -> bool {
-    let due = match path {
-        Path::Socks | Path::SocksName => Said::Reply(code.map_or(0, Code::socks_reply)),
-        Path::Connect | Path::Absolute | Path::Upgrade => Said::Code(code),
-    };
-    let Some(said) = ask(door, path, host, port).await else { return false };
-    assert_eq!(said, due, "{path:?} {host:?}:{port} through {door:?}");
-    true
-}
-
-/// Asks for all of `hosts` over every path through each door; how often each code was due.
-async fn expect_all(doors: &[Door], hosts: &[(String, u16, Code)]) -> BTreeMap<Code, u64> {
-    let mut due = BTreeMap::new();
-    for door in doors {
-        for path in PATHS {
-            for (host, port, code) in hosts {
-                let asked = expect(*door, path, host, *port, Some(*code)).await;
-                *due.entry(*code).or_default() += u64::from(asked);
-            }
-        }
-    }
-    due
-}
 
 fn counted(edge: &Edge) -> BTreeMap<Code, u64> {
     edge.snapshot().refusals.into_iter().collect()
@@ -237,60 +141,6 @@ async fn through_a_socks5_upstream_what_is_special_is_refused_and_the_rest_uncha
 }
 
 // === datagrams ===
-
-/// An association and its client's socket.
-struct Datagrams {
-    _control: TcpStream,
-    me: UdpSocket,
-    relay: SocketAddr,
-}
-
-impl Datagrams {
-    async fn start(at: SocketAddr) -> Self {
-        let mut control = connect_from(HERE, at).await;
-        let asked = socks::request(UDP_ASSOCIATE, "0.0.0.0", 0);
-        let reply = socks::ask(&mut control, ("demo", PASSWORD), &asked).await;
-        let me = UdpSocket::bind("127.0.0.1:0").await.unwrap();
-        Self { _control: control, me, relay: bound(&reply) }
-    }
-
-    async fn send(&self, datagram: &[u8]) {
-        self.me.send_to(datagram, self.relay).await.unwrap();
-    }
-
-    async fn receive(&self) -> Vec<u8> {
-        let mut buf = vec![0; 2048];
-        let (n, _) = timeout(PATIENCE, self.me.recv_from(&mut buf)).await.expect("no datagram came").unwrap();
-        buf.truncate(n);
-        buf
-    }
-
-    /// Sends what is refused, in every form; after each few, `good` and its answer: nothing else
-    /// comes back. How often each code was due.
-    async fn expect_all(
-        &self,
-        hosts: &[(String, u16, Code)],
-        good: &[u8],
-        answer: &[u8],
-    ) -> (BTreeMap<Code, u64>, u64) {
-        let mut due = BTreeMap::<Code, u64>::new();
-        let mut rounds = 0;
-        for few in hosts.chunks(8) {
-            for (host, port, code) in few {
-                self.send(&[&named(&[0, 0, 0], host, *port)[..], b"bad"].concat()).await;
-                *due.entry(*code).or_default() += 1;
-                if let Some(ip) = address(host) {
-                    self.send(&socks::datagram(&ip.to_string(), *port, b"bad")).await;
-                    *due.entry(*code).or_default() += 1;
-                }
-            }
-            self.send(good).await;
-            assert_eq!(self.receive().await, answer, "beside {few:?}");
-            rounds += 1;
-        }
-        (due, rounds)
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn datagrams_through_an_upstream_follow_the_same_rules() {

@@ -10,6 +10,7 @@ use tollgate_edge::Edge;
 use tollgate_engine::{Faults, Step};
 use tollgate_store::Store;
 
+use crate::support::metrics::{metric, seconds};
 use crate::support::world::{PASSWORD, demo, limits};
 use crate::support::{World, connect, eventually, read_all, socks, status};
 
@@ -45,18 +46,10 @@ async fn ends(mut c: TcpStream) {
     assert!(timeout(PATIENCE, read_all(&mut c)).await.expect("the tunnel goes on").is_empty());
 }
 
-async fn metric(edge: &Edge, name: &str) -> f64 {
-    let mut c = TcpStream::connect(edge.admin_addr()).await.unwrap();
-    c.write_all(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
-    let text = String::from_utf8(read_all(&mut c).await).unwrap();
-    let line = text.lines().find(|l| l.starts_with(&format!("tollgate_edge_{name} "))).unwrap();
-    line.rsplit(' ').next().unwrap().parse().unwrap()
-}
-
 /// Cuts the store off, until the edge has noticed.
 async fn cut(edge: &Edge, faults: &Faults) {
     faults.cut();
-    eventually("the cut is felt", || async { metric(edge, "feed_lag_seconds").await > 0.2 }).await;
+    eventually("the cut is felt", || async { seconds(edge.admin_addr(), "feed_lag_seconds").await > 0.2 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -79,7 +72,7 @@ async fn a_cut_off_edge_carries_whom_it_knows_up_to_the_cap_and_then_nobody() {
     // Nobody can say whether the password is right.
     let head = asked(&edge, "stranger").await;
     assert!(status(&head) == 503 && head.contains("X-Tollgate-Error: STORE_UNAVAILABLE\r\n"), "{head}");
-    assert_eq!(metric(&edge, "cut_off").await, 0.0);
+    assert_eq!(metric(edge.admin_addr(), "cut_off").await, 0);
 
     w.clock.jump(Duration::from_secs(60));
     ends(c).await;
@@ -90,7 +83,7 @@ async fn a_cut_off_edge_carries_whom_it_knows_up_to_the_cap_and_then_nobody() {
     let mut s = TcpStream::connect(edge.gateway_addr()).await.unwrap();
     s.write_all(&[&socks::GREETING[..], &socks::credentials("demo", PASSWORD)].concat()).await.unwrap();
     assert_eq!(read_all(&mut s).await, [5, 2, 1, 1]);
-    assert_eq!(metric(&edge, "cut_off").await, 1.0);
+    assert_eq!(metric(edge.admin_addr(), "cut_off").await, 1);
 
     // It comes back by itself.
     faults.stop();
