@@ -113,13 +113,11 @@ impl Upstreams {
     }
 
     /// Every row, by id.
-    #[allow(dead_code)] // wired with the port map's routes
     pub fn table(&self) -> &Table {
         &self.table
     }
 
     /// Sockets of ports that an earlier process listened on, used by the next reload.
-    #[allow(dead_code)] // wired with the hand-over of sockets
     pub fn inherit(&self, sockets: impl IntoIterator<Item = (u16, TcpListener)>) {
         if let Some(from_file) = &self.from_file {
             from_file.state().doors.inherit(sockets);

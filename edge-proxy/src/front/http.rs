@@ -215,14 +215,13 @@ impl Front {
         let who = self.who(head)?;
         let admitted = self.admit(who).await?;
         self.check_target(&admitted, &target)?;
-        let correlation_id = to.correlation_id.clone();
-        let way = self.way(&admitted, &correlation_id, None).await?;
+        let way = self.way(&admitted, &to.correlation_id, None).await?;
         self.check_way(&way, &target)?;
         let errand = Errand {
             admitted: &admitted,
             target: &target,
             purpose: Purpose::Requests,
-            correlation_id: &correlation_id,
+            correlation_id: &to.correlation_id,
         };
         let carried = self.carry(head, body, &errand, way, kept, &mut to.keep_alive).await?;
         let Carry { done, way, meter, registered, dialled } = carried;

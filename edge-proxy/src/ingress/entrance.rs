@@ -74,7 +74,6 @@ impl Entrance {
     }
 
     /// The upstream that new connections are routed to; none = the user name decides.
-    #[allow(dead_code)] // wired with the port map's routes
     pub fn upstream(&self) -> Option<Arc<Upstream>> {
         self.upstream.read().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -108,7 +108,6 @@ impl Listeners {
     }
 
     /// Every open door with its socket, for who takes them over; in order of kind and address.
-    #[allow(dead_code)] // wired with the hand-over of sockets
     pub fn named(&self) -> Vec<Arc<Listening>> {
         let mut all: Vec<_> = self.read().open.values().cloned().collect();
         all.sort_by_key(|l| (l.entrance.kind, l.entrance.local));

@@ -40,7 +40,6 @@ impl Doors {
     }
 
     /// Sockets to be used instead of new ones.
-    #[allow(dead_code)] // wired with the hand-over of sockets
     pub fn inherit(&mut self, sockets: impl IntoIterator<Item = (u16, TcpListener)>) {
         self.inherited.extend(sockets);
     }

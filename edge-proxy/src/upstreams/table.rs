@@ -56,7 +56,7 @@ impl Default for Table {
 
 impl Table {
     /// The upstream with this id.
-    #[allow(dead_code)] // wired with the port map's routes
+    #[cfg(test)]
     pub fn get(&self, id: &ProxyId) -> Option<Arc<Upstream>> {
         self.shard(id).read().unwrap_or_else(PoisonError::into_inner).get(id).map(|u| Arc::clone(&u.0))
     }
@@ -122,7 +122,7 @@ impl Table {
     }
 
     /// Rows.
-    #[allow(dead_code)] // wired with the port map's routes
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.shards.iter().map(|s| s.read().unwrap_or_else(PoisonError::into_inner).len()).sum()
     }

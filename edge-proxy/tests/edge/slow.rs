@@ -20,7 +20,7 @@ use crate::support::metrics::metric;
 use crate::support::socks::{self, CONNECT, SUCCEEDED};
 use crate::support::tls::Identity;
 use crate::support::world::{PASSWORD, limits};
-use crate::support::{World, basic, connect, read_n, status};
+use crate::support::{World, basic, connect, read_n, status, within};
 
 /// Slow clients at a time, where descriptors allow.
 const CROWD: usize = 5000;
@@ -188,14 +188,6 @@ async fn echoes(c: &mut TcpStream, n: usize) {
     assert!(read_n(c, sent.len()).await == sent);
 }
 
-async fn within(bound: Duration, what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let end = Instant::now() + bound;
-    while !condition().await {
-        assert!(Instant::now() < end, "never happened: {what}");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-}
-
 async fn start() -> (World, Edge) {
     let mut w = World::new(1 << 40, Limits { threads: 4000, ..limits() }).await;
     w.another("other", 1 << 30, Limits { threads: 100, ..limits() }).await;
@@ -225,7 +217,7 @@ async fn five_thousand_slow_clients_cost_another_customer_nothing_and_all_end() 
     }
     let open = || edge.snapshot().open_connections;
     let nearly_all = (size * 8 / 10) as u64;
-    within(2 * BOUND, "the crowd stands", async || open() >= nearly_all).await;
+    within(2 * BOUND, "the crowd stands", || async { open() >= nearly_all }).await;
 
     let (mut long, mut slowest, mut fewest) = (TcpStream::connect(at).await.unwrap(), Duration::ZERO, u64::MAX);
     assert_eq!(status(&ask(&mut long, "echo.test:443", "other", PASSWORD).await), 200);
@@ -246,7 +238,7 @@ async fn five_thousand_slow_clients_cost_another_customer_nothing_and_all_end() 
 
     // Nobody of the crowd hangs up: it is the edge that does.
     crowd.over.store(true, Ordering::Release);
-    within(2 * BOUND, "the slow ones end", async || open() == 0).await;
+    within(2 * BOUND, "the slow ones end", || async { open() == 0 }).await;
     assert_eq!(metric(edge.admin_addr(), "unauthenticated_connections").await, 0);
     assert_eq!(metric(edge.admin_addr(), "accept_failures_total").await, 0);
     assert_eq!(metric(edge.admin_addr(), "refusals_total{code=\"IP_LIMIT\"}").await, 0);

@@ -21,8 +21,13 @@ pub use world::World;
 use std::time::{Duration, Instant};
 
 /// Waits until `condition` holds; fails after thirty seconds.
-pub async fn eventually<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
-    let end = Instant::now() + Duration::from_secs(30);
+pub async fn eventually<F: Future<Output = bool>>(what: &str, condition: impl FnMut() -> F) {
+    within(Duration::from_secs(30), what, condition).await;
+}
+
+/// Waits until `condition` holds; fails after `bound`.
+pub async fn within<F: Future<Output = bool>>(bound: Duration, what: &str, mut condition: impl FnMut() -> F) {
+    let end = Instant::now() + bound;
     while !condition().await {
         assert!(Instant::now() < end, "never happened: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
