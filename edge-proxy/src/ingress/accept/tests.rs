@@ -246,7 +246,7 @@ fn a_listener_survives_a_lack_of_descriptors() {
     let (mut before, _, _) = connect(door.local);
     // Sockets of clients that connect later need their descriptors now.
     let socket = || socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-    let clients: Vec<_> = (0..12).map(|_| socket()).collect();
+    let clients: Vec<_> = (0..16).map(|_| socket()).collect();
     let limit = Rlimit { current: Some(256), maximum: getrlimit(Resource::Nofile).maximum };
     setrlimit(Resource::Nofile, limit).unwrap();
     let mut hogs = Vec::new();
@@ -258,10 +258,18 @@ fn a_listener_survives_a_lack_of_descriptors() {
         c.connect(&door.local.into()).unwrap();
         std::net::TcpStream::from(c)
     });
+    // A descriptor that a thread gave back only now serves one more.
+    let mut late = Vec::new();
     for n in 1..=10 {
         // Closed, not left to wait.
-        let mut client = clients.next().unwrap();
-        assert!(matches!(client.read(&mut [0; 3]), Ok(0) | Err(_)));
+        let client = loop {
+            let mut client = clients.next().unwrap();
+            match client.read(&mut [0; 3]) {
+                Ok(0) | Err(_) => break client,
+                Ok(_) => late.push(client),
+            }
+            assert!(late.len() <= 2, "descriptors are not scarce");
+        };
         assert!(hall.failures() >= n);
         // Its descriptor is taken at once.
         drop(client);
