@@ -64,7 +64,7 @@ struct Front {
     /// What the client sent and nobody has read yet.
     buf: Vec<u8>,
     /// The credentials of the last request, and what came of them.
-    known: Option<admission::Known>,
+    known: Option<Arc<admission::Known>>,
 }
 
 /// Reads what a connection speaks, and serves it up to its tunnel, if it comes to one.

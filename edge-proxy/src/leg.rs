@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 /// A TLS session over a connection some of whose bytes were read already.
@@ -74,6 +74,10 @@ impl Leg {
                 ready!(stream.poll_read_ready(cx))?;
                 match stream.try_read(buf) {
                     Err(e) if would_block(&e) => {}
+                    Ok(n) if 0 < n && n < buf.len() => {
+                        emptied(stream);
+                        return Poll::Ready(Ok(n));
+                    }
                     other => return Poll::Ready(other),
                 }
             },
@@ -153,6 +157,13 @@ impl Leg {
         }
         self.flush().await
     }
+}
+
+/// Notes that a read took all there was: the next one waits for an event instead of asking the
+/// system. What arrives between the two makes an event of its own (epoll(7), edge-triggered: a
+/// short read from a stream says that it is empty), and an end that was told is not forgotten.
+fn emptied(stream: &TcpStream) {
+    let _ = stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
 }
 
 /// Whether an operation is to be tried again later.

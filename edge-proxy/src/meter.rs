@@ -147,7 +147,7 @@ impl Meter {
         let (line, proxy) = (self.line.clone(), self.proxy.clone());
         let usage = UsageId { lease: lease.slot, serial: lease.serial, line, proxy, worker: self.worker };
         let now = self.core.clock.now();
-        let slot = self.account.join_usage(&self.core.journal, usage.clone(), now).ok_or(Stop::Full)?;
+        let slot = self.account.join_usage(&self.core.journal, &usage, now).ok_or(Stop::Full)?;
         if !self.counted.replace(true) {
             self.core.journal.count_connection(slot);
         }

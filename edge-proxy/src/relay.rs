@@ -70,9 +70,12 @@ pub(crate) async fn run(
     tunnel: &Tunnel,
     idle: Duration,
 ) -> CloseReason {
-    let side = Side::new(client, meter);
+    let (side, half) = (Side::new(client, meter), pump::Half::new(false));
     let both = async {
-        tokio::try_join!(pump::up(&side, upstream, early.client), pump::down(&side, upstream, early.upstream))
+        tokio::try_join!(
+            pump::up(&side, upstream, early.client, &half),
+            pump::down(&side, upstream, early.upstream, &half)
+        )
     };
     tokio::select! {
         biased;

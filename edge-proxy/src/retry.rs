@@ -22,5 +22,5 @@ impl Backoff {
 
 /// Spreads; secures nothing.
 pub(crate) fn random() -> u64 {
-    getrandom::u64().unwrap_or(0)
+    fastrand::u64(..)
 }

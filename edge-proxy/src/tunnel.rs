@@ -116,7 +116,7 @@ impl CloseReason {
 #[derive(Clone)]
 pub(crate) enum Pass {
     /// A password that matched this verifier.
-    Password { login: Arc<Login>, verifier: String },
+    Password { login: Arc<Login>, verifier: Arc<str> },
     /// Its source address is listed for the customer.
     Source,
 }

@@ -7,12 +7,12 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::runtime::{Builder, LocalOptions, LocalRuntime};
 use tokio::sync::oneshot;
-use tokio::task::LocalSet;
 use tollgate_domain::id::UserName;
 
 use crate::access_log::WorkerLog;
@@ -93,25 +93,28 @@ impl Crew {
         let mut crew = Self { listeners, stop: Vec::new(), threads: Vec::new() };
         for index in 0..config.workers {
             let (stop, stopped) = oneshot::channel();
-            let rt = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            let acceptor = {
-                let _in_worker = rt.enter();
-                Acceptor::new(&crew.listeners, &seats, index)?
-            };
-            let core = Arc::clone(core);
+            let (made, outcome) = mpsc::sync_channel(1);
+            let (core, listeners, seats) = (Arc::clone(core), Arc::clone(&crew.listeners), Arc::clone(&seats));
             let run = move || {
+                let (rt, acceptor) = match prepare(&listeners, &seats, index) {
+                    Ok(ready) => ready,
+                    Err(e) => return drop(made.send(Err(e))),
+                };
+                let _ = made.send(Ok(()));
                 let (log, live) = (core.access_log.worker(), LiveReader::new(Arc::clone(&core.live)));
                 let (names, logins) = (Names::default(), RefCell::default());
                 let worker = Rc::new(Worker { index, core, names, log, live, logins });
-                LocalSet::new().block_on(&rt, async {
-                    tokio::select! {
-                        () = work(worker, acceptor) => {}
-                        _ = stopped => {}
-                    }
+                rt.block_on(async {
+                    // Each a task: one that the driver wakes stands in line at once, where the future
+                    // that is blocked on costs a write to the driver's own descriptor.
+                    tokio::task::spawn_local(flush_log(Rc::clone(&worker)));
+                    tokio::task::spawn_local(accept(worker, acceptor));
+                    let _ = stopped.await;
                 });
             };
             crew.threads.push(std::thread::Builder::new().name(format!("relay-{index}")).spawn(run)?);
             crew.stop.push(stop);
+            outcome.recv().map_err(|_| io::Error::other("a relay thread died"))??;
         }
         Ok(crew)
     }
@@ -137,7 +140,17 @@ impl Drop for Crew {
     }
 }
 
-async fn work(worker: Rc<Worker>, acceptor: Acceptor) {
+/// A worker's runtime, and its eye on the listeners. On its own thread: neither ever leaves it.
+fn prepare(listeners: &Arc<Listeners>, seats: &Arc<Seats>, index: usize) -> io::Result<(LocalRuntime, Acceptor)> {
+    let rt = Builder::new_current_thread().enable_all().build_local(LocalOptions::default())?;
+    let acceptor = {
+        let _in_worker = rt.enter();
+        Acceptor::new(listeners, seats, index)?
+    };
+    Ok((rt, acceptor))
+}
+
+async fn accept(worker: Rc<Worker>, acceptor: Acceptor) {
     let serve = |accepted: Accepted, seat: Seat| {
         let worker = Rc::clone(&worker);
         tokio::task::spawn_local(async move {
@@ -145,7 +158,6 @@ async fn work(worker: Rc<Worker>, acceptor: Acceptor) {
             drop(seat);
         });
     };
-    tokio::task::spawn_local(flush_log(Rc::clone(&worker)));
     acceptor.run(serve).await;
 }
 

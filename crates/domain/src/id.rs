@@ -1,7 +1,8 @@
-//! Identifiers: one newtype per meaning, checked once at the border.
+//! Identifiers: one newtype per meaning, checked once at the border. A copy shares the text.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -22,7 +23,7 @@ macro_rules! id {
         $(#[$doc])*
         #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// Checks `s` against the rule of this identifier.
@@ -35,7 +36,7 @@ macro_rules! id {
                 if s.is_empty() || s.len() > $max || !s.bytes().all(ok) {
                     return Err(InvalidId { what: $what, rule: $rule });
                 }
-                Ok(Self(s))
+                Ok(Self(s.into()))
             }
 
             /// The identifier as text.
@@ -67,7 +68,7 @@ macro_rules! id {
 
         impl From<$name> for String {
             fn from(v: $name) -> String {
-                v.0
+                v.0.as_ref().to_owned()
             }
         }
     };
@@ -94,7 +95,7 @@ impl LineLabel {
     /// The line of a user name that names none: `default_<cc>` with a country, else `default`.
     #[must_use]
     pub fn of_country(country: Option<Country>) -> Self {
-        Self(country.map_or_else(|| "default".to_owned(), |c| format!("default_{c}")))
+        Self(country.map_or_else(|| "default".into(), |c| format!("default_{c}").into()))
     }
 }
 

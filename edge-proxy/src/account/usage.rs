@@ -30,14 +30,14 @@ pub(crate) struct UsageSlot {
 
 impl Account {
     /// The journal counter for `id`, one more tunnel counting on it. `None`: the journal is full.
-    pub fn join_usage(&self, journal: &Journal, id: UsageId, now: Timestamp) -> Option<usize> {
+    pub fn join_usage(&self, journal: &Journal, id: &UsageId, now: Timestamp) -> Option<usize> {
         let mut usages = lock(&self.usages);
-        if let Some(found) = usages.get_mut(&id) {
+        if let Some(found) = usages.get_mut(id) {
             found.users += 1;
             return Some(found.slot);
         }
         let slot = journal.open_usage(id.lease, id.worker, &id.line, &id.proxy, now)?;
-        usages.insert(id, UsageSlot { slot, users: 1 });
+        usages.insert(id.clone(), UsageSlot { slot, users: 1 });
         Some(slot)
     }
 

@@ -38,7 +38,7 @@ pub(super) enum Asking {
     /// `Proxy-Authorization`, as sent.
     Header(String),
     /// The same as before on this connection.
-    Known(Known),
+    Known(Arc<Known>),
     /// User name and password.
     Password(Basic),
     /// Nothing but its address.
@@ -47,19 +47,21 @@ pub(super) enum Asking {
 
 /// Credentials that passed on this connection. They are compared with what the same client sent
 /// before, so nothing is learnt from how long that takes.
-#[derive(Clone)]
 pub(super) struct Known {
     pub header: String,
     login: Arc<Login>,
-    verifier: String,
-    spec: UserSpec,
+    verifier: Arc<str>,
+    spec: Arc<UserSpec>,
 }
+
+/// Whose client may pass, why, and what its user name asks for.
+type Passed = (Arc<Account>, Pass, Arc<UserSpec>);
 
 /// Who may pass, and what is counted while they do.
 pub(super) struct Admitted {
     pub account: Arc<Account>,
     pub pass: Pass,
-    pub spec: UserSpec,
+    pub spec: Arc<UserSpec>,
     present: Option<Present>,
     _entered: Entered,
 }
@@ -161,20 +163,20 @@ impl Front {
             // No header is empty.
             Asking::Password(basic) => (basic, String::new()),
         };
-        let spec = username::parse(&basic.user)?;
-        let verifier = auth::verifier(&self.core.pepper, &basic.password);
+        let spec = Arc::new(username::parse(&basic.user)?);
+        let verifier = auth::verifier(&self.core.pepper, &basic.password).into();
         Ok(Who::Password { spec, verifier, header })
     }
 
     /// The account of a client that may pass as far as its credentials or its address say; from
     /// then on it is no stranger.
-    async fn authenticate(&mut self, who: &Who) -> Result<(Arc<Account>, Pass, UserSpec), Refusal> {
+    async fn authenticate(&mut self, who: &Who) -> Result<Passed, Refusal> {
         let found = self.find(who).await?;
         self.stranger = None;
         Ok(found)
     }
 
-    async fn find(&mut self, who: &Who) -> Result<(Arc<Account>, Pass, UserSpec), Refusal> {
+    async fn find(&mut self, who: &Who) -> Result<Passed, Refusal> {
         let (login, verifier, spec) = match who {
             Who::Source => return self.by_source().await,
             Who::Known(known) if known.login.passes(&known.verifier, self.core.clock.now()) => {
@@ -184,18 +186,18 @@ impl Front {
             Who::Known(known) => (self.login(&known.spec, &known.verifier).await?, &known.verifier, &known.spec),
             Who::Password { spec, verifier, header } => {
                 let login = self.login(spec, verifier).await?;
-                self.known = Some(Known {
+                self.known = Some(Arc::new(Known {
                     header: header.clone(),
                     login: Arc::clone(&login),
-                    verifier: verifier.clone(),
-                    spec: spec.clone(),
-                });
+                    verifier: Arc::clone(verifier),
+                    spec: Arc::clone(spec),
+                }));
                 (login, verifier, spec)
             }
         };
         let account = Arc::clone(&login.account);
         self.check_source(&account, true).await?;
-        Ok((account, Pass::Password { login, verifier: verifier.clone() }, spec.clone()))
+        Ok((account, Pass::Password { login, verifier: Arc::clone(verifier) }, Arc::clone(spec)))
     }
 
     async fn login(&self, spec: &UserSpec, offered: &str) -> Result<Arc<Login>, Refusal> {
@@ -220,7 +222,7 @@ impl Front {
     }
 
     /// The account that lists the client's address.
-    async fn by_source(&self) -> Result<(Arc<Account>, Pass, UserSpec), Refusal> {
+    async fn by_source(&self) -> Result<Passed, Refusal> {
         let required = || Refusal::new(Code::AuthRequired, "send Proxy-Authorization: Basic");
         let Some(listed) = self.listed().await? else { return Err(required()) };
         let load = directory::account(Arc::clone(&self.core), listed.customer.clone());
@@ -228,7 +230,7 @@ impl Front {
         account.profile().auth.judge(false, true).map_err(|_| required())?;
         // Nobody named a line: the default one is meant.
         let name = UserName::new(account.id.as_str()).map_err(|_| required())?;
-        Ok((account, Pass::Source, UserSpec::of(name)))
+        Ok((account, Pass::Source, Arc::new(UserSpec::of(name))))
     }
 
     /// Whether the account takes clients from this address, with a `password` or without.
@@ -349,7 +351,7 @@ impl Front {
 
 /// Who a client is, as far as what it sent tells.
 enum Who {
-    Password { spec: UserSpec, verifier: String, header: String },
-    Known(Known),
+    Password { spec: Arc<UserSpec>, verifier: Arc<str>, header: String },
+    Known(Arc<Known>),
     Source,
 }

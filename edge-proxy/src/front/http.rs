@@ -327,7 +327,7 @@ impl Front {
     fn who(&self, head: &RequestHead) -> Result<Asking, Refusal> {
         Ok(match head.only("proxy-authorization")? {
             Some(header) => match self.known.as_ref().filter(|k| k.header == header) {
-                Some(known) => Asking::Known(known.clone()),
+                Some(known) => Asking::Known(Arc::clone(known)),
                 None => Asking::Header(header.to_owned()),
             },
             None => Asking::Source,

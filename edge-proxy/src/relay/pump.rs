@@ -2,9 +2,10 @@
 //!
 //! Little is copied through the thread's buffer: one read, one write, nothing to keep. Much is
 //! spliced, where both legs are plain: the payload never enters this process. A read that finds
-//! much switches over, a socket that has run empty switches back, and the pipe goes to whoever
-//! needs one next.
+//! much switches over, an event that brings little switches back. A pipe is held while bytes are on
+//! their way, and goes to whoever needs one next as soon as a socket has run empty.
 
+use std::cell::Cell;
 use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll, ready};
@@ -41,10 +42,10 @@ impl Turn {
 }
 
 /// How a splice ended.
-#[derive(PartialEq)]
 enum Spliced {
-    /// The source has nothing more for now, or has ended, or there is no pipe.
-    Quiet,
+    /// So many bytes went, and for now there are no more. None at all: the source has ended, or
+    /// there is no pipe; a read tells.
+    Moved(usize),
     /// These sockets cannot be spliced.
     No,
 }
@@ -53,10 +54,21 @@ fn both<'a>(a: &'a Leg, b: &'a Leg) -> Option<(&'a TcpStream, &'a TcpStream)> {
     a.plain().zip(b.plain())
 }
 
+/// Whether one direction of a tunnel has ended.
+pub(super) type Half = Cell<bool>;
+
+/// Says to `leg` that its direction has ended. Where that was the second one the legs are about to
+/// be closed, which says the same on a plain one.
+async fn finish(leg: &Leg, half: &Half) {
+    if !half.replace(true) || leg.plain().is_none() {
+        leg.finish().await;
+    }
+}
+
 // === from the customer ===
 
 /// Moves what the customer sends until it ends, then says the end to the upstream.
-pub(super) async fn up(side: &Side<'_>, upstream: &Leg, early: Vec<u8>) -> Result<(), CloseReason> {
+pub(super) async fn up(side: &Side<'_>, upstream: &Leg, early: Vec<u8>, half: &Half) -> Result<(), CloseReason> {
     let mut rest = early.as_slice();
     while !rest.is_empty() {
         side.meter.ready().await?;
@@ -68,23 +80,31 @@ pub(super) async fn up(side: &Side<'_>, upstream: &Leg, early: Vec<u8>) -> Resul
     }
     drop(early);
     let mut plain = both(side.leg, upstream);
-    let mut turn = Turn::default();
-    // What cannot be written at once is kept; the buffer is not.
-    while let Some((n, rest)) = side.receive(BUFFER, |cx, bytes| write_now(upstream, cx, bytes)).await? {
+    let (mut turn, mut bulk) = (Turn::default(), false);
+    loop {
+        if bulk && let Some((client, out)) = plain {
+            side.readable().await?;
+            match splice_up(side, client, out, &mut turn).await? {
+                Spliced::Moved(0) => {}
+                Spliced::Moved(n) => {
+                    bulk = n >= BULK;
+                    continue;
+                }
+                Spliced::No => plain = None,
+            }
+        }
+        // What cannot be written at once is kept; the buffer is not.
+        let received = side.receive(BUFFER, |cx, bytes| write_now(upstream, cx, bytes)).await?;
+        let Some((n, rest)) = received else { break };
         let rest = rest.map_err(|_| CloseReason::Upstream)?;
         if !rest.is_empty() || upstream.plain().is_none() {
             upstream.write_all(&rest).await.map_err(|_| CloseReason::Upstream)?;
         }
         turn.moved(n).await;
-        if n >= BULK
-            && let Some((client, out)) = plain
-            && splice_up(side, client, out, &mut turn).await? == Spliced::No
-        {
-            plain = None;
-        }
+        bulk = n >= BULK;
     }
     side.meter.quiet(Direction::Ingress);
-    upstream.finish().await;
+    finish(upstream, half).await;
     Ok(())
 }
 
@@ -104,7 +124,8 @@ async fn splice_up(
     upstream: &TcpStream,
     turn: &mut Turn,
 ) -> Result<Spliced, CloseReason> {
-    let Some(pipe) = Pipe::take() else { return Ok(Spliced::Quiet) };
+    let Some(pipe) = Pipe::take() else { return Ok(Spliced::Moved(0)) };
+    let mut all = 0usize;
     loop {
         let due = side.meter.due(Direction::Ingress, OPERATION).await;
         let read = |most| client.try_io(Interest::READABLE, || through(client, &pipe.write, most));
@@ -117,12 +138,12 @@ async fn splice_up(
             // An end is believed from a read alone.
             Some(Ok(0)) => {
                 pipe.put();
-                return Ok(Spliced::Quiet);
+                return Ok(Spliced::Moved(all));
             }
             Some(Err(e)) if would_block(&e) => {
                 side.meter.quiet(Direction::Ingress);
                 pipe.put();
-                return Ok(Spliced::Quiet);
+                return Ok(Spliced::Moved(all));
             }
             Some(Err(e)) if e.kind() == io::ErrorKind::InvalidInput => return Ok(Spliced::No),
             Some(Err(_)) => return Err(CloseReason::Client),
@@ -137,6 +158,7 @@ async fn splice_up(
                 Err(_) => return Err(CloseReason::Upstream),
             }
         }
+        all = all.saturating_add(n);
         turn.moved(n).await;
     }
 }
@@ -144,11 +166,11 @@ async fn splice_up(
 // === to the customer ===
 
 /// Moves what the upstream sends until it ends, then says the end to the customer.
-pub(super) async fn down(side: &Side<'_>, upstream: &Leg, early: Vec<u8>) -> Result<(), CloseReason> {
+pub(super) async fn down(side: &Side<'_>, upstream: &Leg, early: Vec<u8>, half: &Half) -> Result<(), CloseReason> {
     side.send(&early).await?;
     drop(early);
     let mut plain = both(side.leg, upstream);
-    let mut turn = Turn::default();
+    let (mut turn, mut bulk) = (Turn::default(), false);
     loop {
         let readable = poll_fn(|cx| {
             let ready = upstream.poll_readable(cx);
@@ -158,21 +180,26 @@ pub(super) async fn down(side: &Side<'_>, upstream: &Leg, early: Vec<u8>) -> Res
             ready
         });
         readable.await.map_err(|_| CloseReason::Upstream)?;
+        if bulk && let Some((client, from)) = plain {
+            match splice_down(side, client, from, &mut turn).await? {
+                Spliced::Moved(0) => {}
+                Spliced::Moved(n) => {
+                    bulk = n >= BULK;
+                    continue;
+                }
+                Spliced::No => plain = None,
+            }
+        }
         let due = side.meter.due(Direction::Egress, BUFFER).await;
         let Some((n, rest)) = poll_fn(|cx| copy_down(side, upstream, cx, due)).await? else { break };
         if !rest.is_empty() || side.leg.plain().is_none() {
             side.send(&rest).await?;
         }
         turn.moved(n).await;
-        if n >= BULK
-            && let Some((client, from)) = plain
-            && splice_down(side, client, from, &mut turn).await? == Spliced::No
-        {
-            plain = None;
-        }
+        bulk = n >= BULK;
     }
     side.meter.quiet(Direction::Egress);
-    side.leg.finish().await;
+    finish(side.leg, half).await;
     Ok(())
 }
 
@@ -207,7 +234,8 @@ async fn splice_down(
     upstream: &TcpStream,
     turn: &mut Turn,
 ) -> Result<Spliced, CloseReason> {
-    let Some(pipe) = Pipe::take() else { return Ok(Spliced::Quiet) };
+    let Some(pipe) = Pipe::take() else { return Ok(Spliced::Moved(0)) };
+    let mut all = 0usize;
     loop {
         // What is read can be written at once: no pipe waits full for its time to come.
         let due = side.meter.due(Direction::Egress, OPERATION).await;
@@ -215,12 +243,12 @@ async fn splice_down(
             Ok(n @ 1..) => n,
             Ok(0) => {
                 pipe.put();
-                return Ok(Spliced::Quiet);
+                return Ok(Spliced::Moved(all));
             }
             Err(e) if would_block(&e) => {
                 side.meter.quiet(Direction::Egress);
                 pipe.put();
-                return Ok(Spliced::Quiet);
+                return Ok(Spliced::Moved(all));
             }
             Err(e) if e.kind() == io::ErrorKind::InvalidInput => return Ok(Spliced::No),
             Err(_) => return Err(CloseReason::Upstream),
@@ -239,6 +267,7 @@ async fn splice_down(
                 Some(Err(_)) => return Err(CloseReason::Client),
             }
         }
+        all = all.saturating_add(n);
         turn.moved(n).await;
     }
 }

@@ -104,7 +104,7 @@ impl<'a> Side<'a> {
     }
 
     /// Waits for bytes without holding anything.
-    async fn readable(&self) -> Result<(), CloseReason> {
+    pub(super) async fn readable(&self) -> Result<(), CloseReason> {
         let ready = poll_fn(|cx| {
             let ready = self.leg.poll_readable(cx);
             if ready.is_pending() {

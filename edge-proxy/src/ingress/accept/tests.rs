@@ -8,8 +8,8 @@ use std::time::Instant;
 use rustix::net::sockopt;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::oneshot;
-use tokio::task::LocalSet;
 
 use super::*;
 use crate::ingress::entrance::Kind;
@@ -31,16 +31,15 @@ impl Hall {
         let seats = Arc::new(Seats::new(workers, max, Arc::clone(&metrics)));
         let mut hall = Self { listeners, seats, metrics, stop: Vec::new(), threads: Vec::new() };
         for worker in 0..workers {
-            let rt = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-            let acceptor = {
-                let _in_worker = rt.enter();
-                Acceptor::new(&hall.listeners, &hall.seats, worker).unwrap()
-            };
+            let (listeners, seats) = (Arc::clone(&hall.listeners), Arc::clone(&hall.seats));
             let (stop, stopped) = oneshot::channel();
             hall.stop.push(stop);
             hall.threads.push(std::thread::spawn(move || {
-                LocalSet::new().block_on(&rt, async {
-                    tokio::select! { () = acceptor.run(move |a, seat| serve(worker, a, seat)) => {}, _ = stopped => {} }
+                let rt = Builder::new_current_thread().enable_all().build_local(LocalOptions::default()).unwrap();
+                rt.block_on(async {
+                    let acceptor = Acceptor::new(&listeners, &seats, worker).unwrap();
+                    tokio::task::spawn_local(acceptor.run(move |a, seat| serve(worker, a, seat)));
+                    let _ = stopped.await;
                 });
             }));
         }
