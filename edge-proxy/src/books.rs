@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
-use tollgate_domain::budget::{Allowance, Bucket, LEASE_FIRST};
+use tollgate_domain::budget::{Allowance, Bucket, Holding, LEASE_FIRST};
 use tollgate_domain::customer::Customer;
 use tollgate_domain::id::{LineLabel, ProxyId};
 use tollgate_store::StoreError;
@@ -37,13 +37,10 @@ pub(crate) enum Order {
     Close(oneshot::Sender<bool>),
 }
 
-/// A lease and what the store knows of it.
+/// A lease, and what is known of it in the store.
 struct Held {
     lease: Arc<Lease>,
-    seq: u64,
-    taken: u64,
-    settled: u64,
-    closing: bool,
+    known: Holding,
 }
 
 /// One day's counters of (line, proxy), and whether the store has them.

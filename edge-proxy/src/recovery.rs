@@ -3,10 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use tollgate_domain::budget::LeaseState;
 use tollgate_domain::id::{CustomerId, LineLabel, ProxyId};
 use tollgate_domain::time::Timestamp;
-use tollgate_store::allowance::{Close, Closing, Rostered};
+use tollgate_store::allowance::{Close, Rostered};
 use tollgate_store::usage::{DayUsage, UsageKey};
 use tollgate_store::{Store, StoreError};
 
@@ -64,15 +63,13 @@ async fn close(store: &Store, remains: &Remains, entry: &Rostered, left: Option<
         let buckets = store.allowances(&entry.customer).await?;
         let bucket = buckets.iter().find(|(b, _)| *b == entry.bucket);
         let Some(lease) = bucket.and_then(|(_, a)| a.leases.get(&remains.session)) else { return Ok(()) };
-        if lease.state == LeaseState::Lost {
+        // A lease without a slot moved nothing since the store last heard of it.
+        let (counted, doubt) = left.map_or((0, 0), |l| (l.settled(), l.doubt));
+        let Some(last) = lease.after_crash(counted, doubt) else {
             // Proven dead meanwhile: its bytes are charged, what returns late is shown only.
             tracing::warn!(customer = %entry.customer, bucket = %entry.bucket, "the lease was declared lost");
             return Ok(());
-        }
-        // A lease without a slot moved nothing since the store last heard of it.
-        let settled = left.map_or(0, LeaseLeft::settled).max(lease.settled).min(lease.taken);
-        let doubt = left.map_or(0, |l| l.doubt).min(lease.taken - settled);
-        let last = Closing { taken: lease.taken, settled, doubt, seq: lease.seq };
+        };
         match store.close_lease(&entry.customer, &entry.bucket, &remains.session, last).await? {
             Close::Stale { .. } => {}
             Close::Closed | Close::Lost => return Ok(()),

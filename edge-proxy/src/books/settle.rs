@@ -1,8 +1,8 @@
 //! Settling: what moved, to the lease and to the daily rows.
 
+use tollgate_domain::budget::Heard;
 use tollgate_domain::time::Timestamp;
 use tollgate_store::StoreError;
-use tollgate_store::allowance::Take;
 use tollgate_store::usage::UsageKey;
 
 use super::{Books, Row, RowKey};
@@ -17,7 +17,7 @@ impl Books {
         let mut sound = true;
         let now = self.core.clock.now();
         for n in 0..self.held.len() {
-            if !self.held[n].closing && self.bucket_ended(n, now) {
+            if !self.held[n].known.closing() && self.bucket_ended(n, now) {
                 self.begin_closing(n);
             }
         }
@@ -25,19 +25,15 @@ impl Books {
         sound &= self.check(closed, "close_lease");
         for n in 0..self.held.len() {
             let h = &self.held[n];
-            if h.closing || h.seq == 0 || self.account.moved(&self.core.journal, &h.lease) <= h.settled {
+            if !h.known.owes(self.account.moved(&self.core.journal, &h.lease)) {
                 continue;
             }
             match self.take(n, 0).await {
-                Ok(Take::Taken { lease, available }) => {
-                    let bucket = self.held[n].lease.bucket.clone();
-                    self.note(&bucket, available);
-                    self.adopt(n, lease.seq, lease.taken, lease.settled);
-                }
-                Ok(Take::Stale { lease }) => self.adopt(n, lease.seq, lease.taken, lease.settled),
-                Ok(other) => {
-                    tracing::error!(customer = %self.account.id, ?other, "settle refused");
-                    sound = false;
+                Ok(answer) => {
+                    if !matches!(self.hear(n, &answer), Heard::Agreed { .. }) {
+                        tracing::error!(customer = %self.account.id, ?answer, "settle refused");
+                        sound = false;
+                    }
                 }
                 Err(e) => sound &= self.check(Err(e), "settle"),
             }

@@ -5,7 +5,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use tollgate_domain::budget::Bucket;
+use tollgate_domain::budget::{Bucket, in_doubt};
 use tollgate_domain::id::{CustomerId, EdgeSession, LineLabel, ProxyId};
 use tollgate_domain::time::Timestamp;
 
@@ -211,7 +211,7 @@ impl Reader<'_> {
             .map(|at| {
                 let word = self.index(at + op::DIRECTION, usage::CONNECTIONS).unwrap_or(usage::INGRESS);
                 let counter = self.load(self.layout.usage(slot) + word);
-                self.load(at + op::BASE).saturating_add(self.load(at + op::GRANT)).saturating_sub(counter)
+                in_doubt(self.load(at + op::BASE), self.load(at + op::GRANT), counter)
             })
             .sum()
     }
