@@ -2,6 +2,7 @@
 //! closed with what moved and what is in doubt, lines quiet.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use tollgate_domain::id::{CustomerId, LineLabel, ProxyId};
 use tollgate_domain::time::Timestamp;
@@ -12,6 +13,10 @@ use tollgate_store::{Store, StoreError};
 use crate::config::EdgeConfig;
 use crate::edge::StartError;
 use crate::journal::{self, Counters, LeaseLeft, Remains, UsageLeft};
+
+/// How far a life's clock may have been off at its beginning and end: its rows are looked for so
+/// much earlier and later.
+const ADRIFT: Duration = Duration::from_secs(86_400);
 
 /// What was settled of one life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -106,8 +111,9 @@ type Rows = Vec<(UsageKey, DayUsage)>;
 
 async fn rows_of(store: &Store, remains: &Remains, customer: &CustomerId) -> Result<Rows, StoreError> {
     let mut rows = Vec::new();
-    let mut month = remains.created.month_start();
-    while month <= remains.alive {
+    // The clock may have been set back or forth meanwhile.
+    let mut month = remains.created.minus(ADRIFT).month_start();
+    while month <= remains.alive.plus(ADRIFT) {
         rows.extend(store.usage(customer, &month.month()).await?);
         month = month.next_month_start();
     }

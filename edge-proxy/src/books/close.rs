@@ -61,7 +61,9 @@ impl Books {
                             lease.note_taken(self.held[n].known.taken());
                             continue;
                         }
-                        Ended::Refused => tracing::error!(customer = %self.account.id, ?answer, "closing refused"),
+                        Ended::Lost | Ended::Refused => {
+                            tracing::error!(customer = %self.account.id, ?answer, "closing refused")
+                        }
                     }
                 }
             }

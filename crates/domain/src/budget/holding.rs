@@ -68,7 +68,9 @@ pub enum Ended {
     Done,
     /// An earlier ask was applied after all: close it again, with what is known now.
     Again,
-    /// It cannot be closed: its bytes stay charged.
+    /// It was declared lost: its bytes stay charged.
+    Lost,
+    /// It cannot be closed: the figures do not fit.
     Refused,
 }
 
@@ -175,7 +177,8 @@ impl Holding {
                 (self.seq, self.taken) = (seq, taken);
                 Ended::Again
             }
-            Close::Lost | Close::Overspent => Ended::Refused,
+            Close::Lost => Ended::Lost,
+            Close::Overspent => Ended::Refused,
         }
     }
 }

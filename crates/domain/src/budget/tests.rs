@@ -154,7 +154,7 @@ fn a_session_learns_what_its_lost_takes_did() {
     assert_eq!(say(&mut a, &mut h, 1, 270), Heard::Gone);
     assert_eq!(
         h.hear_close(a.refused_close(&who(1), Closing { taken: 400, settled: 270, doubt: 0, seq: 3 })),
-        Ended::Refused
+        Ended::Lost
     );
 }
 
