@@ -14,8 +14,9 @@ pub struct Holding {
     settled: u64,
     /// Of what was taken, bytes that were handed out to be spent.
     given: u64,
-    /// First takes that have had no answer.
-    first_asks: u32,
+    /// A first take was sent: the lease may be there, whatever the answers said. An attempt that
+    /// nobody waits for any more may still be under way.
+    asked: bool,
     closing: bool,
 }
 
@@ -54,8 +55,8 @@ pub enum Heard {
 pub enum Ending {
     /// Nothing: the bucket never gave, and cannot give any more.
     Nothing,
-    /// A first take had no answer, so the lease may be there. Asking for nothing tells, and leaves
-    /// no room for that first take to be applied after all.
+    /// A first take was sent and gave nothing, so the lease may be there all the same. Asking for
+    /// nothing tells, and leaves no room for that first take to be applied after all.
     Learn,
     /// Close it with these figures.
     Close(Closing),
@@ -121,26 +122,20 @@ impl Holding {
     /// Asks for `bytes` more and settles at `moved` (cumulative). Nothing has moved before the
     /// first take.
     pub fn ask(&mut self, bytes: u64, moved: u64) -> Ask {
-        if self.seq == 0 {
-            self.first_asks = self.first_asks.saturating_add(1);
-        }
+        self.asked = true;
         Ask { bytes, settled: if self.seq == 0 { 0 } else { moved }, seq: self.seq }
     }
 
     /// Takes in an answer to [`Self::ask`].
     pub fn hear(&mut self, answer: &Take) -> Heard {
-        let first = self.seq == 0;
-        if first {
-            self.first_asks = self.first_asks.saturating_sub(1);
-        }
         match answer {
             Take::Taken { lease, available } => self.agree(lease, Some(*available)),
             Take::Stale { lease } => self.agree(lease, None),
             Take::Exhausted { available } => Heard::Short { available: *available },
             Take::Lost | Take::NoLease | Take::NoBucket | Take::Overspent => {
-                if first {
-                    // Another lease stands in the way, or nothing can be taken at all.
-                    self.first_asks = 0;
+                if self.seq == 0 {
+                    // A lost lease stands in the way, or there is no bucket: no attempt can apply.
+                    self.asked = false;
                 }
                 Heard::Gone
             }
@@ -162,9 +157,9 @@ impl Holding {
     /// What to do next to end it, if `moved` bytes moved in all.
     #[must_use]
     pub fn ending(&self, moved: u64) -> Ending {
-        match (self.seq, self.first_asks) {
-            (0, 0) => Ending::Nothing,
-            (0, _) => Ending::Learn,
+        match (self.seq, self.asked) {
+            (0, false) => Ending::Nothing,
+            (0, true) => Ending::Learn,
             (seq, _) => Ending::Close(Closing { taken: self.taken, settled: moved, doubt: 0, seq }),
         }
     }
