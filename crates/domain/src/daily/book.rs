@@ -21,7 +21,7 @@ pub struct Daybook<P> {
     rows: BTreeMap<(String, P), Row>,
     /// Days of which all rows are in `rows`.
     known: BTreeSet<String>,
-    /// The latest day that was ever known.
+    /// The latest day of which anything is known.
     latest: String,
     /// The sequence of the latest collection: grows over all rows of the session.
     seq: u64,
@@ -39,7 +39,8 @@ impl<P: Ord + Clone> Daybook<P> {
     #[must_use]
     pub fn knows(&self, now: Timestamp) -> bool {
         let day = now.day();
-        self.known.contains(&day) || (!self.latest.is_empty() && day > self.latest)
+        // What was loaded of a month told of its later days too.
+        self.known.contains(&day) || (day > self.latest && self.latest.starts_with(&now.month()))
     }
 
     /// Takes in the rows that this session wrote in the month of `now`.
@@ -47,6 +48,9 @@ impl<P: Ord + Clone> Daybook<P> {
         let today = now.day();
         for (key, usage) in found {
             self.seq = self.seq.max(usage.seq);
+            if key.0 > self.latest {
+                self.latest.clone_from(&key.0);
+            }
             if key.0 == today {
                 self.rows.insert(key, Row { usage, unconfirmed: false });
             }

@@ -20,7 +20,8 @@ fn write(book: &mut Daybook<u8>, rows: &mut Rows) {
 
 fn collect(book: &mut Daybook<u8>, rows: &mut Rows, now: Timestamp, n: u64) {
     if !book.knows(now) {
-        book.load(now, rows.iter().map(|(k, u)| (k.clone(), *u)));
+        let of_month = rows.iter().filter(|((day, _), _)| day.starts_with(&now.month()));
+        book.load(now, of_month.map(|(k, u)| (k.clone(), *u)));
     }
     book.begin(now);
     book.add(now, 7, bytes(n));
@@ -52,6 +53,23 @@ fn the_next_books_go_on_where_the_last_ones_stopped() {
     assert!(next.seq() > book.seq() && next.confirmed());
     let row = rows.into_values().next().unwrap();
     assert_eq!((row.bytes(), row.first_at, row.last_at), (11, now, now));
+}
+
+#[test]
+fn the_next_books_know_of_days_that_the_last_ones_were_ahead_in() {
+    // The last second of January, the first of February and of its second day.
+    let t = [1_769_903_999, 1_769_904_000, 1_769_990_400].map(Timestamp::from_secs);
+    for (behind, ahead) in [(t[0], t[1]), (t[1], t[2])] {
+        let mut rows = Rows::new();
+        let mut last = Daybook::new(0);
+        collect(&mut last, &mut rows, behind, 1);
+        collect(&mut last, &mut rows, ahead, 2);
+        let mut next = Daybook::new(last.seq());
+        collect(&mut next, &mut rows, behind, 4);
+        collect(&mut next, &mut rows, ahead, 8);
+        let days: Vec<_> = rows.into_values().map(|u| u.bytes()).collect();
+        assert_eq!(days, [5, 10]);
+    }
 }
 
 #[test]

@@ -3,8 +3,8 @@
 //! conflicts, cut-offs, crashes with and without journal, clocks that are off and jump, and lives
 //! that return after they were declared lost. Invariants 3 and 4 are checked at every step.
 //!
-//! A run is its seed. `TOLLGATE_SIM_SEEDS=<n>` plays so many seeds (10,000 if it is not set);
-//! `TOLLGATE_SIM_SEED=<n>` with the test `replay` plays one, and tells each step.
+//! A run is its seed. `TOLLGATE_SIM_SEEDS=<n>` plays so many seeds (10,000 if it is not set, 100,000
+//! with `TOLLGATE_LONG=1`); `TOLLGATE_SIM_SEED=<n>` with the test `replay` plays one, and tells each step.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // what a helper cannot do fails the test
 
@@ -26,6 +26,8 @@ use world::{Met, Violation, World};
 
 /// Seeds that are played where nothing else is said.
 const SEEDS: u64 = 10_000;
+/// With `TOLLGATE_LONG=1`.
+const MANY_SEEDS: u64 = 100_000;
 /// The runs are split over so many tests, so that they run side by side.
 const PARTS: u64 = 4;
 
@@ -54,7 +56,8 @@ impl Drop for Playing {
 }
 
 fn play_part(part: u64) {
-    let seeds = setting("TOLLGATE_SIM_SEEDS").unwrap_or(SEEDS);
+    let usual = if setting("TOLLGATE_LONG").is_some() { MANY_SEEDS } else { SEEDS };
+    let seeds = setting("TOLLGATE_SIM_SEEDS").unwrap_or(usual);
     for seed in (part..seeds).step_by(usize::try_from(PARTS).unwrap()) {
         let playing = Playing(seed);
         if let Err(violation) = play(seed, None, false) {
