@@ -6,7 +6,8 @@ use tollgate_domain::time::Timestamp;
 
 use crate::call::{Answer, Call, Sent};
 use crate::dice::Dice;
-use crate::node::{Cycle, Held, Life, Now};
+use crate::life::{Cycle, Held, Life};
+use crate::node::Now;
 use crate::planted::Planted;
 
 impl Life {

@@ -4,7 +4,7 @@ use tollgate_domain::budget::{Bucket, LeaseState};
 use tollgate_domain::id::EdgeSession;
 
 use crate::dice::Dice;
-use crate::node::Stage;
+use crate::life::Stage;
 use crate::planted::{self, Planted};
 use crate::store_model::Terms;
 use crate::world::World;

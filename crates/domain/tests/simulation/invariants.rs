@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use tollgate_domain::budget::{Allowance, Bucket, LeaseState};
 use tollgate_domain::id::EdgeSession;
 
-use crate::node::OPERATION;
+use crate::life::OPERATION;
 use crate::store_model::Model;
 
 /// What really happened in one bucket, in bytes.

@@ -14,6 +14,8 @@ mod dice;
 mod faults;
 mod invariants;
 mod journal;
+mod life;
+mod network;
 mod node;
 mod planted;
 mod recovery;

@@ -4,7 +4,7 @@ use tollgate_domain::daily::DayUsage;
 use tollgate_domain::time::Timestamp;
 
 use crate::call::{Call, Sent};
-use crate::node::{Cycle, Life};
+use crate::life::{Cycle, Life};
 
 impl Life {
     /// The next call of the cycle; none = it came to its end, all rows written.
