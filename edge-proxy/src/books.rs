@@ -12,11 +12,11 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
-use tollgate_domain::budget::{Allowance, Bucket, LEASE_FIRST};
+use tollgate_domain::budget::{Allowance, Bucket, Holding, LEASE_FIRST};
 use tollgate_domain::customer::Customer;
+use tollgate_domain::daily::Daybook;
 use tollgate_domain::id::{LineLabel, ProxyId};
 use tollgate_store::StoreError;
-use tollgate_store::usage::DayUsage;
 
 use crate::account::{Account, UsageId};
 use crate::core::Core;
@@ -37,24 +37,11 @@ pub(crate) enum Order {
     Close(oneshot::Sender<bool>),
 }
 
-/// A lease and what the store knows of it.
+/// A lease, and what is known of it in the store.
 struct Held {
     lease: Arc<Lease>,
-    seq: u64,
-    taken: u64,
-    settled: u64,
-    closing: bool,
+    known: Holding,
 }
-
-/// One day's counters of (line, proxy), and whether the store has them.
-#[derive(Default)]
-struct Row {
-    usage: DayUsage,
-    unconfirmed: bool,
-}
-
-/// Day, line, proxy.
-type RowKey = (String, LineLabel, ProxyId);
 
 /// See the module.
 pub(crate) struct Books {
@@ -63,10 +50,8 @@ pub(crate) struct Books {
     buckets: Vec<(Bucket, Allowance)>,
     looked: Option<Instant>,
     held: Vec<Held>,
-    rows: HashMap<RowKey, Row>,
-    /// Sequence of the latest writes of rows: grows over all rows of the session.
-    row_seq: u64,
-    loaded: bool,
+    /// Daily rows by line and proxy.
+    rows: Daybook<(LineLabel, ProxyId)>,
     /// What each journal counter said when it was last added to its row, and for how many
     /// settlements it has said so.
     seen: HashMap<UsageId, (Counters, u32)>,
@@ -76,15 +61,15 @@ pub(crate) struct Books {
 
 impl Books {
     pub fn new(core: Arc<Core>, account: Arc<Account>) -> Self {
+        // Sequences of rows never fall within a session, whatever its clock does.
+        let rows = Daybook::new(core.row_seq.load(Ordering::Relaxed));
         Self {
             core,
             account,
             buckets: Vec::new(),
             looked: None,
             held: Vec::new(),
-            rows: HashMap::new(),
-            row_seq: 0,
-            loaded: false,
+            rows,
             seen: HashMap::new(),
             desired: LEASE_FIRST,
             took: None,

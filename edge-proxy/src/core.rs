@@ -1,7 +1,7 @@
 //! What all parts of one edge share.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 use secrecy::SecretString;
@@ -85,6 +85,8 @@ pub(crate) struct Core {
     pub access_log: AccessLog,
     /// Where the admin listener is.
     pub admin: OnceLock<SocketAddr>,
+    /// The highest sequence of daily rows that this session has come to.
+    pub row_seq: AtomicU64,
     /// Earlier lives whose processes still end their tunnels.
     elders: RwLock<Vec<EdgeSession>>,
     /// A successor accepts; what was accepted here is served to its end.
@@ -135,6 +137,7 @@ impl Core {
             live: Arc::new(Live::new(LiveConfig::from(&config))),
             access_log: parts.access_log,
             admin: OnceLock::new(),
+            row_seq: AtomicU64::new(0),
             elders: RwLock::default(),
             leaving: AtomicBool::new(false),
             draining: watch::Sender::new(false),

@@ -2,17 +2,21 @@
 //! closed with what moved and what is in doubt, lines quiet.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use tollgate_domain::budget::LeaseState;
 use tollgate_domain::id::{CustomerId, LineLabel, ProxyId};
 use tollgate_domain::time::Timestamp;
-use tollgate_store::allowance::{Close, Closing, Rostered};
+use tollgate_store::allowance::{Close, Rostered};
 use tollgate_store::usage::{DayUsage, UsageKey};
 use tollgate_store::{Store, StoreError};
 
 use crate::config::EdgeConfig;
 use crate::edge::StartError;
 use crate::journal::{self, Counters, LeaseLeft, Remains, UsageLeft};
+
+/// How far a life's clock may have been off at its beginning and end: its rows are looked for so
+/// much earlier and later.
+const ADRIFT: Duration = Duration::from_secs(86_400);
 
 /// What was settled of one life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -64,15 +68,13 @@ async fn close(store: &Store, remains: &Remains, entry: &Rostered, left: Option<
         let buckets = store.allowances(&entry.customer).await?;
         let bucket = buckets.iter().find(|(b, _)| *b == entry.bucket);
         let Some(lease) = bucket.and_then(|(_, a)| a.leases.get(&remains.session)) else { return Ok(()) };
-        if lease.state == LeaseState::Lost {
+        // A lease without a slot moved nothing since the store last heard of it.
+        let (counted, doubt) = left.map_or((0, 0), |l| (l.settled(), l.doubt));
+        let Some(last) = lease.after_crash(counted, doubt) else {
             // Proven dead meanwhile: its bytes are charged, what returns late is shown only.
             tracing::warn!(customer = %entry.customer, bucket = %entry.bucket, "the lease was declared lost");
             return Ok(());
-        }
-        // A lease without a slot moved nothing since the store last heard of it.
-        let settled = left.map_or(0, LeaseLeft::settled).max(lease.settled).min(lease.taken);
-        let doubt = left.map_or(0, |l| l.doubt).min(lease.taken - settled);
-        let last = Closing { taken: lease.taken, settled, doubt, seq: lease.seq };
+        };
         match store.close_lease(&entry.customer, &entry.bucket, &remains.session, last).await? {
             Close::Stale { .. } => {}
             Close::Closed | Close::Lost => return Ok(()),
@@ -109,8 +111,9 @@ type Rows = Vec<(UsageKey, DayUsage)>;
 
 async fn rows_of(store: &Store, remains: &Remains, customer: &CustomerId) -> Result<Rows, StoreError> {
     let mut rows = Vec::new();
-    let mut month = remains.created.month_start();
-    while month <= remains.alive {
+    // The clock may have been set back or forth meanwhile.
+    let mut month = remains.created.minus(ADRIFT).month_start();
+    while month <= remains.alive.plus(ADRIFT) {
         rows.extend(store.usage(customer, &month.month()).await?);
         month = month.next_month_start();
     }

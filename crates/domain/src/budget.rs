@@ -5,6 +5,17 @@
 //! `available + folded + Σ taken = granted`, and for each lease `settled + doubt ≤ taken`.
 //! Every method either keeps it or refuses and changes nothing. The store implements the same
 //! transitions as conditional writes; a conformance test holds the two together.
+//!
+//! [`Holding`] is the other side: what an edge session knows of its lease, what it asks, and what
+//! answers, lost answers and crashes mean to it.
+
+mod aim;
+mod answer;
+mod holding;
+
+pub use aim::aim;
+pub use answer::{Close, Closing, Take};
+pub use holding::{Ask, Ended, Ending, Heard, Holding, in_doubt};
 
 use std::collections::BTreeMap;
 use std::fmt;

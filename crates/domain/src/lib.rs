@@ -7,6 +7,7 @@
 //! # Layout
 //!
 //! - [`budget`]: what is consumed and never given back by time (bytes of a quota).
+//! - [`daily`]: rows of what moved by day, each with one writer; invoices count them.
 //! - [`share`]: capacity of live edges (threads, QPS, bandwidth).
 //! - [`strike`]: the clock that runs while a customer is above its threads.
 //! - [`intent`]: a purchase or a release at a provider, and the matching of answers to intents.
@@ -25,6 +26,7 @@ pub mod assignment;
 pub mod budget;
 pub mod country;
 pub mod customer;
+pub mod daily;
 pub mod feed;
 pub mod id;
 pub mod intent;

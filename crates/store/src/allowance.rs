@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use tollgate_domain::budget::{Allowance, Bucket, Lease, LeaseState};
+pub use tollgate_domain::budget::{Close, Closing, Take};
 use tollgate_domain::feed::Entity;
 use tollgate_domain::id::{CustomerId, EdgeSession};
 use tollgate_domain::time::Timestamp;
@@ -15,67 +16,6 @@ use crate::expr::{ABSENT, Write};
 use crate::feed::announce;
 use crate::item::{Item, decode, encode, n, sort_key, value};
 use crate::{Store, StoreError, Table, keys};
-
-/// What came of a take or a settle.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Take {
-    /// Applied, now or by an earlier attempt whose answer was lost.
-    Taken {
-        /// The lease as it stands: its `taken` is the truth, whatever an attempt asked for.
-        lease: Lease,
-        /// Bytes that nobody holds.
-        available: u64,
-    },
-    /// Fewer bytes are available than asked for. Nothing changed.
-    Exhausted {
-        /// Bytes that nobody holds.
-        available: u64,
-    },
-    /// The lease is at another sequence: the caller lost track. Nothing changed.
-    Stale {
-        /// The lease as it stands.
-        lease: Lease,
-    },
-    /// The lease was declared lost. Nothing changed.
-    Lost,
-    /// The session holds no lease. Nothing changed.
-    NoLease,
-    /// There is no such bucket.
-    NoBucket,
-    /// Settled bytes fell, or exceed what was taken. Nothing changed.
-    Overspent,
-}
-
-/// What came of closing a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Close {
-    /// Closed, now or earlier: the session holds no lease of the bucket.
-    Closed,
-    /// The lease is at another sequence or holds another sum. Nothing changed.
-    Stale {
-        /// The sequence found.
-        seq: u64,
-        /// The bytes taken.
-        taken: u64,
-    },
-    /// The lease was declared lost: its bytes stay charged. Nothing changed.
-    Lost,
-    /// The figures exceed what was taken, or fell. Nothing changed.
-    Overspent,
-}
-
-/// The last figures of a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closing {
-    /// Bytes ever taken by the lease.
-    pub taken: u64,
-    /// Bytes that moved.
-    pub settled: u64,
-    /// Bytes that may have moved when the edge crashed.
-    pub doubt: u64,
-    /// The sequence this follows.
-    pub seq: u64,
-}
 
 /// Bytes added to a bucket, and the bucket's terms if it is new.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,7 +94,7 @@ impl Store {
         if seq == 0 && settled != 0 {
             // A lease that is not made yet has settled nothing: there is nothing to write.
             let found: Option<Allowance> = self.read(&key).await?;
-            return Ok(found.map_or(Take::NoBucket, |a| take_refused(&a, session, bytes, settled, seq)));
+            return Ok(found.map_or(Take::NoBucket, |a| a.refused_take(session, bytes, settled, seq)));
         }
         let write = || {
             let w = if seq == 0 {
@@ -183,7 +123,7 @@ impl Store {
                 Ok(lease.map_or(Take::NoLease, |lease| Take::Taken { lease, available: allowance.available }))
             }
             Err(Failure::Condition(old)) => match old_item(old) {
-                Some(item) => Ok(take_refused(&decode(item)?, session, bytes, settled, seq)),
+                Some(item) => Ok(decode::<Allowance>(item)?.refused_take(session, bytes, settled, seq)),
                 None => Ok(Take::NoBucket),
             },
             Err(e) => Err(e.into_store()),
@@ -203,9 +143,7 @@ impl Store {
         session: &EdgeSession,
         last: Closing,
     ) -> Result<Close, StoreError> {
-        let Some(used) = last.settled.checked_add(last.doubt).filter(|used| *used <= last.taken) else {
-            return Ok(Close::Overspent);
-        };
+        let Some(used) = last.used() else { return Ok(Close::Overspent) };
         let key = keys::allowance(customer, bucket);
         let write = || {
             let w =
@@ -223,13 +161,7 @@ impl Store {
             Ok(_) => Ok(Close::Closed),
             Err(Failure::Condition(old)) => {
                 let Some(item) = old_item(old) else { return Ok(Close::Closed) };
-                let allowance: Allowance = decode(item)?;
-                Ok(match allowance.leases.get(session) {
-                    None => Close::Closed,
-                    Some(l) if l.state == LeaseState::Lost => Close::Lost,
-                    Some(l) if l.seq == last.seq && l.taken == last.taken => Close::Overspent,
-                    Some(l) => Close::Stale { seq: l.seq, taken: l.taken },
-                })
+                Ok(decode::<Allowance>(item)?.refused_close(session, last))
             }
             Err(e) => Err(e.into_store()),
         }
@@ -311,25 +243,6 @@ fn lease_names(w: Write, session: &EdgeSession) -> Write {
 
 pub(crate) fn old_item(failed: Vec<(usize, Option<Item>)>) -> Option<Item> {
     failed.into_iter().find_map(|(_, item)| item).filter(|i| !i.is_empty())
-}
-
-/// Why a take was refused, in the order in which the domain checks.
-fn take_refused(a: &Allowance, session: &EdgeSession, bytes: u64, settled: u64, seq: u64) -> Take {
-    let lease = a.leases.get(session);
-    if let Some(l) = lease
-        && (l.seq, l.settled, l.state) == (seq + 1, settled, LeaseState::Open)
-    {
-        return Take::Taken { lease: l.clone(), available: a.available };
-    }
-    if a.available < bytes {
-        return Take::Exhausted { available: a.available };
-    }
-    match lease {
-        None => Take::NoLease,
-        Some(l) if l.state == LeaseState::Lost => Take::Lost,
-        Some(l) if l.seq == seq => Take::Overspent,
-        Some(l) => Take::Stale { lease: l.clone() },
-    }
 }
 
 fn bucket_of(item: &Item) -> Result<Bucket, StoreError> {

@@ -2,39 +2,13 @@
 //! writer; its figures are cumulative, and a write applies if its sequence is higher. So any
 //! repetition heals, and there is no transaction.
 
-use serde::{Deserialize, Serialize};
+pub use tollgate_domain::daily::DayUsage;
 use tollgate_domain::id::{CustomerId, EdgeSession, LineKey, LineLabel, ProxyId};
-use tollgate_domain::time::Timestamp;
 
 use crate::error::Failure;
 use crate::expr::Write;
 use crate::item::{Item, decode, encode, n, sort_key};
 use crate::{Store, StoreError, Table, keys};
-
-/// What one edge session moved over one line and proxy on one UTC day. Cumulative.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DayUsage {
-    /// Counts the row's writes.
-    pub seq: u64,
-    /// Bytes from the customer.
-    pub ingress: u64,
-    /// Bytes to the customer.
-    pub egress: u64,
-    /// Tunnels and requests that began.
-    pub connections: u64,
-    /// When the first bytes of the day were counted.
-    pub first_at: Timestamp,
-    /// When the last ones were.
-    pub last_at: Timestamp,
-}
-
-impl DayUsage {
-    /// Bytes of both directions.
-    #[must_use]
-    pub fn bytes(&self) -> u64 {
-        self.ingress.saturating_add(self.egress)
-    }
-}
 
 /// Whose row it is.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

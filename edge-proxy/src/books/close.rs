@@ -3,15 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tollgate_domain::budget::{Ended, Ending};
 use tollgate_store::StoreError;
-use tollgate_store::allowance::{Close, Closing, Rostered};
+use tollgate_store::allowance::Rostered;
 
 use super::Books;
 
 impl Books {
     pub(super) fn begin_closing(&mut self, n: usize) {
         // The pool is given up before the call: nothing can be reserved from it any more.
-        self.held[n].closing = true;
+        self.held[n].known.begin_closing();
         self.account.ledger.install(None);
     }
 
@@ -19,7 +20,7 @@ impl Books {
     pub(super) async fn quiescent(&self, n: usize) -> bool {
         let h = &self.held[n];
         for _ in 0..50 {
-            if h.lease.left() + self.account.moved(&self.core.journal, &h.lease) == h.taken {
+            if h.lease.left() + self.account.moved(&self.core.journal, &h.lease) == h.known.given() {
                 return true;
             }
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -29,11 +30,11 @@ impl Books {
 
     /// Closes what is to be closed: folds what moved, returns the rest.
     pub(super) async fn finish_closing(&mut self) -> Result<(), StoreError> {
-        while let Some(n) = self.held.iter().position(|h| h.closing) {
+        while let Some(n) = self.held.iter().position(|h| h.known.closing()) {
             let lease = Arc::clone(&self.held[n].lease);
             let mut given_up = lease.drain();
             for _ in 0..1000 {
-                if given_up + self.account.moved(&self.core.journal, &lease) == self.held[n].taken {
+                if given_up + self.account.moved(&self.core.journal, &lease) == self.held[n].known.given() {
                     break;
                 }
                 tokio::time::sleep(Duration::from_millis(1)).await;
@@ -44,18 +45,26 @@ impl Books {
                 return Err(StoreError::Unavailable("daily counters are not written yet".to_owned()));
             }
             let moved = self.account.moved(&self.core.journal, &lease);
-            let h = &self.held[n];
-            if h.seq > 0 {
-                let last = Closing { taken: h.taken, settled: moved, doubt: 0, seq: h.seq };
-                let (id, session) = (self.account.id.clone(), self.core.session.clone());
-                match self.core.store.close_lease(&id, &lease.bucket, &session, last).await? {
-                    Close::Closed => {}
-                    Close::Stale { seq, taken } => {
-                        (self.held[n].seq, self.held[n].taken) = (seq, taken);
-                        lease.note_taken(taken);
-                        continue;
+            match self.held[n].known.ending(moved) {
+                Ending::Nothing => {}
+                Ending::Learn => {
+                    let answer = self.take(n, 0).await?;
+                    self.hear(n, &answer);
+                    continue;
+                }
+                Ending::Close(last) => {
+                    let (id, session) = (self.account.id.clone(), self.core.session.clone());
+                    let answer = self.core.store.close_lease(&id, &lease.bucket, &session, last).await?;
+                    match self.held[n].known.hear_close(answer) {
+                        Ended::Done => {}
+                        Ended::Again => {
+                            lease.note_taken(self.held[n].known.taken());
+                            continue;
+                        }
+                        Ended::Lost | Ended::Refused => {
+                            tracing::error!(customer = %self.account.id, ?answer, "closing refused")
+                        }
                     }
-                    refused => tracing::error!(customer = %self.account.id, ?refused, "closing refused"),
                 }
             }
             let entry = Rostered { customer: self.account.id.clone(), bucket: lease.bucket.clone() };

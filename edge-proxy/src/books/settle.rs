@@ -1,11 +1,13 @@
 //! Settling: what moved, to the lease and to the daily rows.
 
+use std::sync::atomic::Ordering;
+
+use tollgate_domain::budget::Heard;
 use tollgate_domain::time::Timestamp;
 use tollgate_store::StoreError;
-use tollgate_store::allowance::Take;
 use tollgate_store::usage::UsageKey;
 
-use super::{Books, Row, RowKey};
+use super::Books;
 
 /// Settlements for which an unused counter stays in the journal.
 const FOLD_AFTER: u32 = 12;
@@ -17,7 +19,7 @@ impl Books {
         let mut sound = true;
         let now = self.core.clock.now();
         for n in 0..self.held.len() {
-            if !self.held[n].closing && self.bucket_ended(n, now) {
+            if !self.held[n].known.closing() && self.bucket_ended(n, now) {
                 self.begin_closing(n);
             }
         }
@@ -25,19 +27,15 @@ impl Books {
         sound &= self.check(closed, "close_lease");
         for n in 0..self.held.len() {
             let h = &self.held[n];
-            if h.closing || h.seq == 0 || self.account.moved(&self.core.journal, &h.lease) <= h.settled {
+            if !h.known.owes(self.account.moved(&self.core.journal, &h.lease)) {
                 continue;
             }
             match self.take(n, 0).await {
-                Ok(Take::Taken { lease, available }) => {
-                    let bucket = self.held[n].lease.bucket.clone();
-                    self.note(&bucket, available);
-                    self.adopt(n, lease.seq, lease.taken, lease.settled);
-                }
-                Ok(Take::Stale { lease }) => self.adopt(n, lease.seq, lease.taken, lease.settled),
-                Ok(other) => {
-                    tracing::error!(customer = %self.account.id, ?other, "settle refused");
-                    sound = false;
+                Ok(answer) => {
+                    if !matches!(self.hear(n, &answer), Heard::Agreed { .. }) {
+                        tracing::error!(customer = %self.account.id, ?answer, "settle refused");
+                        sound = false;
+                    }
                 }
                 Err(e) => sound &= self.check(Err(e), "settle"),
             }
@@ -48,31 +46,23 @@ impl Books {
         sound
     }
 
-    /// Rows of today that an earlier use of the account in this session wrote.
-    pub(super) async fn load_rows(&mut self) -> Result<(), StoreError> {
-        if self.loaded {
+    /// Rows of `now`'s day that this session has written and the books do not have in mind: by an
+    /// earlier use of the account, or before the clock was set back.
+    pub(super) async fn load_rows(&mut self, now: Timestamp) -> Result<(), StoreError> {
+        if self.rows.knows(now) {
             return Ok(());
         }
-        let today = self.core.clock.now();
-        for (key, usage) in self.core.store.usage(&self.account.id, &today.month()).await? {
-            if key.session == self.core.session {
-                self.row_seq = self.row_seq.max(usage.seq);
-                if key.day == today.day() {
-                    self.rows.insert((key.day, key.line, key.proxy), Row { usage, unconfirmed: false });
-                }
-            }
-        }
-        // Above all that earlier uses of the account wrote, in this month or before.
-        self.row_seq = self.row_seq.max(today.as_millis());
-        self.loaded = true;
+        let found = self.core.store.usage(&self.account.id, &now.month()).await?;
+        let ours = found.into_iter().filter(|(key, _)| key.session == self.core.session);
+        self.rows.load(now, ours.map(|(key, usage)| ((key.day, (key.line, key.proxy)), usage)));
         Ok(())
     }
 
     /// Adds what the journal counters gained to today's rows, and notes in the journal that they
     /// do. Only once all rows are confirmed: the journal remembers one write.
-    pub(super) fn collect(&mut self) {
-        let now = self.core.clock.now();
-        self.row_seq += 1;
+    pub(super) fn collect(&mut self, now: Timestamp) {
+        let seq = self.rows.begin(now);
+        self.core.row_seq.fetch_max(seq, Ordering::Relaxed);
         for (id, slot) in self.account.usages() {
             let counters = self.core.journal.counters(slot.slot);
             let (before, still) = self.seen.get(&id).copied().unwrap_or_default();
@@ -80,49 +70,33 @@ impl Books {
                 self.seen.insert(id, (counters, still.saturating_add(1)));
                 continue;
             }
-            self.core.journal.sending(slot.slot, self.row_seq, counters);
-            let row = self.rows.entry((now.day(), id.line.clone(), id.proxy.clone())).or_default();
-            let more = counters.since(before);
-            if row.usage.first_at == Timestamp::default() {
-                row.usage.first_at = now;
-            }
-            row.usage.last_at = now;
-            row.usage.seq = self.row_seq;
-            row.usage.ingress += more.ingress;
-            row.usage.egress += more.egress;
-            row.usage.connections += more.connections;
-            row.unconfirmed = true;
+            self.core.journal.sending(slot.slot, seq, counters);
+            self.rows.add(now, (id.line.clone(), id.proxy.clone()), counters.since(before));
             self.seen.insert(id, (counters, 0));
         }
     }
 
     pub(super) async fn write_rows(&mut self) -> bool {
-        let loaded = self.load_rows().await;
+        // One instant for all: the day that is loaded is the day that is added to.
+        let now = self.core.clock.now();
+        let loaded = self.load_rows(now).await;
         if !self.check(loaded, "usage") || !self.confirm_rows().await {
             return false;
         }
-        self.collect();
+        self.collect(now);
         let sound = self.confirm_rows().await;
-        // Days that are over are written for good.
-        let today = self.core.clock.now().day();
-        self.rows.retain(|(day, ..), r| r.unconfirmed || *day >= today);
+        self.rows.trim(now);
         sound
     }
 
     /// Writes the rows that the store may not have, as they were when last tried.
     pub(super) async fn confirm_rows(&mut self) -> bool {
-        let due: Vec<RowKey> = self.rows.iter().filter(|(_, r)| r.unconfirmed).map(|(k, _)| k.clone()).collect();
         let mut sound = true;
-        for key in due {
-            let Some(usage) = self.rows.get(&key).map(|r| r.usage) else { continue };
-            let (day, line, proxy) = key.clone();
+        for (key, usage) in self.rows.due() {
+            let (day, (line, proxy)) = key.clone();
             let at = UsageKey { day, line, proxy, session: self.core.session.clone() };
             match self.core.store.record_usage(&self.account.id, &at, &usage).await {
-                Ok(_) => {
-                    if let Some(row) = self.rows.get_mut(&key) {
-                        row.unconfirmed = false;
-                    }
-                }
+                Ok(_) => self.rows.confirm(&key),
                 Err(e) => sound &= self.check(Err(e), "record_usage"),
             }
         }
@@ -131,7 +105,7 @@ impl Books {
 
     /// Folds counters that have been at rest, and written, for a while.
     pub(super) fn fold(&mut self) {
-        if self.rows.values().any(|r| r.unconfirmed) {
+        if !self.rows.confirmed() {
             return;
         }
         let journal = &self.core.journal;

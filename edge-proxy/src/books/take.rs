@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tollgate_domain::budget::{Allowance, Bucket, lease_size};
+use tollgate_domain::budget::{Allowance, Bucket, Heard, Holding, aim, lease_size};
 use tollgate_domain::time::Timestamp;
 use tollgate_store::StoreError;
 use tollgate_store::allowance::{Rostered, Take};
@@ -13,8 +13,6 @@ use crate::ledger::Lease;
 use crate::retry::Backoff;
 use crate::tunnel::CloseReason;
 
-/// A lease that ran dry within this time was too small.
-const HASTE: Duration = Duration::from_secs(1);
 /// An exhausted customer who asks again is looked up at most this often.
 const RECHECK: Duration = Duration::from_secs(1);
 
@@ -39,7 +37,7 @@ impl Books {
         }
         self.finish_closing().await?;
         let now = self.core.clock.now();
-        let current = self.held.iter().position(|h| !h.closing);
+        let current = self.held.iter().position(|h| !h.known.closing());
         if let Some(n) = current {
             if self.bucket_ended(n, now) {
                 self.begin_closing(n);
@@ -122,7 +120,7 @@ impl Books {
         self.account.ledger.opened(&lease);
         // The rate is measured lease by lease.
         self.took = None;
-        self.held.push(Held { lease, seq: 0, taken: 0, settled: 0, closing: false });
+        self.held.push(Held { lease, known: Holding::new() });
         let n = self.held.len() - 1;
         let took = self.take_more(n).await?;
         if !took {
@@ -143,29 +141,17 @@ impl Books {
             if want == 0 {
                 return Ok(false);
             }
-            match self.take(n, want).await? {
-                Take::Taken { lease, available: rest } => {
-                    let got = lease.taken.saturating_sub(self.held[n].taken);
-                    self.note(&bucket, rest);
-                    self.adopt(n, lease.seq, lease.taken, lease.settled);
-                    if got > 0 {
+            let answer = self.take(n, want).await?;
+            match self.hear(n, &answer) {
+                Heard::Agreed { got: 0, available: rest } => available = rest.unwrap_or(available),
+                Heard::Agreed { available: rest, .. } => {
+                    if rest.is_some() {
                         self.took = Some((Instant::now(), self.account.moved(&self.core.journal, &self.held[n].lease)));
-                        return Ok(true);
                     }
-                    available = rest;
+                    return Ok(true);
                 }
-                Take::Stale { lease } => {
-                    let got = lease.taken > self.held[n].taken;
-                    self.adopt(n, lease.seq, lease.taken, lease.settled);
-                    if got {
-                        return Ok(true);
-                    }
-                }
-                Take::Exhausted { available: rest } => {
-                    self.note(&bucket, rest);
-                    available = rest;
-                }
-                Take::Lost | Take::NoLease | Take::NoBucket | Take::Overspent => {
+                Heard::Short { available: rest } => available = rest,
+                Heard::Gone => {
                     tracing::error!(customer = %self.account.id, %bucket, "the lease is gone");
                     return Ok(false);
                 }
@@ -174,26 +160,34 @@ impl Books {
     }
 
     pub(super) async fn take(&mut self, n: usize, bytes: u64) -> Result<Take, StoreError> {
-        let h = &self.held[n];
-        // Nothing has moved before the first take; a write that loses its answer is repeated with
-        // the same figures by `take`'s own sequence.
-        let settled = if h.seq == 0 { 0 } else { self.account.moved(&self.core.journal, &h.lease) };
-        let (lease, seq) = (Arc::clone(&h.lease), h.seq);
-        self.core.store.take(&self.account.id, &lease.bucket, &self.core.session, bytes, settled, seq).await
+        let h = &mut self.held[n];
+        let lease = Arc::clone(&h.lease);
+        let ask = h.known.ask(bytes, self.account.moved(&self.core.journal, &lease));
+        let (id, session) = (&self.account.id, &self.core.session);
+        self.core.store.take(id, &lease.bucket, session, ask.bytes, ask.settled, ask.seq).await
     }
 
     /// What the store says becomes what the books say; bytes that are new go to the tunnels.
-    pub(super) fn adopt(&mut self, n: usize, seq: u64, taken: u64, settled: u64) {
+    pub(super) fn hear(&mut self, n: usize, answer: &Take) -> Heard {
         let h = &mut self.held[n];
-        let got = taken.saturating_sub(h.taken);
-        (h.seq, h.taken, h.settled) = (seq, taken, settled);
-        h.lease.note_taken(taken);
-        if got > 0 {
-            h.lease.add(got);
+        let heard = h.known.hear(answer);
+        let lease = Arc::clone(&h.lease);
+        lease.note_taken(h.known.taken());
+        match heard {
+            Heard::Agreed { available: Some(rest), .. } | Heard::Short { available: rest } => {
+                self.note(&lease.bucket, rest);
+            }
+            Heard::Agreed { available: None, .. } | Heard::Gone => {}
+        }
+        if let Heard::Agreed { got, .. } = heard
+            && got > 0
+        {
+            lease.add(got);
             // In force from its first bytes on, whichever attempt brought them.
-            self.account.ledger.install(Some(Arc::clone(&h.lease)));
+            self.account.ledger.install(Some(lease));
             self.account.ledger.announce(false);
         }
+        heard
     }
 
     pub(super) fn note(&mut self, bucket: &Bucket, available: u64) {
@@ -202,16 +196,11 @@ impl Books {
         }
     }
 
-    /// Sizes the next take: five seconds of the rate since the last, twice as much as before if
-    /// that ran dry in haste.
+    /// Sizes the next take by the rate since the last.
     pub(super) fn aim(&mut self, n: usize) {
-        let Some((at, moved)) = self.took else { return };
-        let now_moved = self.account.moved(&self.core.journal, &self.held[n].lease);
-        let ms = u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX).max(1);
-        let rate = now_moved.saturating_sub(moved).saturating_mul(1000) / ms;
-        let by_rate = rate.saturating_mul(5);
-        self.desired = if at.elapsed() < HASTE { by_rate.max(self.desired.saturating_mul(2)) } else { by_rate };
-        self.desired = self.desired.clamp(1, 1 << 40);
+        let Some((at, before)) = self.took else { return };
+        let moved = self.account.moved(&self.core.journal, &self.held[n].lease);
+        self.desired = aim(self.desired, moved.saturating_sub(before), at.elapsed());
     }
 
     pub(super) fn bucket_ended(&self, n: usize, now: Timestamp) -> bool {

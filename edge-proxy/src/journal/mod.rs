@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use tollgate_domain::budget::Bucket;
+pub(crate) use tollgate_domain::daily::Counters;
 use tollgate_domain::id::{CustomerId, LineLabel, ProxyId};
 use tollgate_domain::time::Timestamp;
 
@@ -44,29 +45,6 @@ impl Direction {
         match self {
             Self::Ingress => layout::usage::INGRESS,
             Self::Egress => layout::usage::EGRESS,
-        }
-    }
-}
-
-/// Bytes and tunnels of one usage slot.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counters {
-    pub ingress: u64,
-    pub egress: u64,
-    pub connections: u64,
-}
-
-impl Counters {
-    pub fn bytes(&self) -> u64 {
-        self.ingress.saturating_add(self.egress)
-    }
-
-    /// What was counted since `before`.
-    pub fn since(&self, before: Self) -> Self {
-        Self {
-            ingress: self.ingress.saturating_sub(before.ingress),
-            egress: self.egress.saturating_sub(before.egress),
-            connections: self.connections.saturating_sub(before.connections),
         }
     }
 }

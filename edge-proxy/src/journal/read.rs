@@ -5,7 +5,8 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
-use tollgate_domain::budget::Bucket;
+use tollgate_domain::budget::{Bucket, in_doubt};
+use tollgate_domain::daily::Marks;
 use tollgate_domain::id::{CustomerId, EdgeSession, LineLabel, ProxyId};
 use tollgate_domain::time::Timestamp;
 
@@ -55,15 +56,13 @@ pub(crate) struct UsageLeft {
     pub since: Timestamp,
     pub counters: Counters,
     slot: usize,
-    confirmed: Counters,
-    sent: Counters,
-    sent_seq: u64,
+    marks: Marks,
 }
 
 impl UsageLeft {
     /// What the daily rows include of it, if the latest of them has sequence `stored`.
     pub fn recorded(&self, stored: u64) -> Counters {
-        if stored >= self.sent_seq { self.sent } else { self.confirmed }
+        self.marks.recorded(stored)
     }
 }
 
@@ -187,16 +186,12 @@ impl Reader<'_> {
             let line = self.text(at + usage::LINE, usage::LINE_WORDS)?.parse().ok()?;
             let proxy = self.text(at + usage::PROXY, usage::PROXY_WORDS)?.parse().ok()?;
             let since = Timestamp::from_millis(self.load(at + usage::SINCE));
-            let left = UsageLeft {
-                line,
-                proxy,
-                since,
-                slot,
-                counters: three(usage::INGRESS),
+            let marks = Marks {
                 confirmed: three(usage::CONFIRMED),
                 sent: three(usage::SENT),
                 sent_seq: self.load(at + usage::SENT_SEQ),
             };
+            let left = UsageLeft { line, proxy, since, slot, counters: three(usage::INGRESS), marks };
             Some((lease, left))
         };
         let sound = checksum(identity) == self.load(at + usage::CHECKSUM);
@@ -211,7 +206,7 @@ impl Reader<'_> {
             .map(|at| {
                 let word = self.index(at + op::DIRECTION, usage::CONNECTIONS).unwrap_or(usage::INGRESS);
                 let counter = self.load(self.layout.usage(slot) + word);
-                self.load(at + op::BASE).saturating_add(self.load(at + op::GRANT)).saturating_sub(counter)
+                in_doubt(self.load(at + op::BASE), self.load(at + op::GRANT), counter)
             })
             .sum()
     }

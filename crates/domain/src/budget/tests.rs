@@ -116,3 +116,100 @@ fn buckets_sort_in_the_order_of_spending_and_round_trip() {
     assert_eq!(json, "\"K#000000000000005#b\"");
     assert_eq!(serde_json::from_str::<Bucket>(&json).unwrap(), all[0]);
 }
+
+/// A bucket and a session that has taken `n` bytes of it.
+fn held(n: u64) -> (Allowance, Holding) {
+    let mut a = Allowance::new(1000, 1, Timestamp::from_millis(0), Timestamp::from_millis(10));
+    let mut h = Holding::new();
+    assert_eq!(say(&mut a, &mut h, n, 0), Heard::Agreed { got: n, available: Some(1000 - n) });
+    (a, h)
+}
+
+/// Asks, and takes in the answer.
+fn say(a: &mut Allowance, h: &mut Holding, bytes: u64, moved: u64) -> Heard {
+    let ask = h.ask(bytes, moved);
+    let answer = answer(a, ask);
+    h.hear(&answer)
+}
+
+fn answer(a: &mut Allowance, ask: Ask) -> Take {
+    match a.take(&who(1), ask.bytes, ask.settled, ask.seq) {
+        Ok(()) => Take::Taken { lease: a.leases[&who(1)].clone(), available: a.available },
+        Err(_) => a.refused_take(&who(1), ask.bytes, ask.settled, ask.seq),
+    }
+}
+
+#[test]
+fn a_session_learns_what_its_lost_takes_did() {
+    let (mut a, mut h) = held(300);
+    // Applied, and nobody heard of it; what is asked for next is another sum.
+    let ask = h.ask(100, 250);
+    let _ = answer(&mut a, ask);
+    assert_eq!(say(&mut a, &mut h, 50, 270), Heard::Agreed { got: 100, available: None });
+    assert_eq!((h.seq(), h.taken(), h.settled(), h.given()), (2, 400, 250, 400));
+    assert!(h.owes(251) && !h.owes(250));
+    assert_eq!(say(&mut a, &mut h, 0, 270), Heard::Agreed { got: 0, available: Some(600) });
+    assert_eq!(say(&mut a, &mut h, 601, 270), Heard::Short { available: 600 });
+    a.lose(&who(1)).unwrap();
+    assert_eq!(say(&mut a, &mut h, 1, 270), Heard::Gone);
+    assert_eq!(
+        h.hear_close(a.refused_close(&who(1), Closing { taken: 400, settled: 270, doubt: 0, seq: 3 })),
+        Ended::Lost
+    );
+}
+
+#[test]
+fn a_first_take_without_an_answer_is_found_before_its_lease_is_forgotten() {
+    let (mut a, _) = held(300);
+    let mut h = Holding::new();
+    assert_eq!(h.ending(0), Ending::Nothing);
+    let _ = h.ask(300, 0);
+    h.begin_closing();
+    assert_eq!(h.ending(0), Ending::Learn);
+    // What comes to light while closing is not spent.
+    assert_eq!(say(&mut a, &mut h, 0, 0), Heard::Agreed { got: 0, available: Some(700) });
+    assert_eq!((h.taken(), h.given()), (300, 0));
+    assert_eq!(h.ending(0), Ending::Close(Closing { taken: 300, settled: 0, doubt: 0, seq: 1 }));
+
+    // Where nothing can be taken, nothing is left to be learnt.
+    let mut h = Holding::new();
+    let _ = h.ask(1, 0);
+    let _ = h.ask(1, 0);
+    assert_eq!(h.hear(&Take::Exhausted { available: 0 }), Heard::Short { available: 0 });
+    assert_eq!(h.ending(0), Ending::Learn);
+    assert_eq!(h.hear(&Take::NoBucket), Heard::Gone);
+    assert_eq!(h.ending(0), Ending::Nothing);
+}
+
+#[test]
+fn a_closing_finds_a_take_that_it_did_not_know_of() {
+    let (mut a, mut h) = held(300);
+    let ask = h.ask(100, 200);
+    let _ = answer(&mut a, ask);
+    h.begin_closing();
+    assert!(!h.owes(1000));
+    let close = |a: &mut Allowance, h: &mut Holding| {
+        let Ending::Close(last) = h.ending(220) else { panic!("{h:?}") };
+        let fits = a.leases.get(&who(1)).is_some_and(|l| l.taken == last.taken);
+        let closed = fits && a.close(&who(1), last.settled, last.doubt, last.seq).is_ok();
+        h.hear_close(if closed { Close::Closed } else { a.refused_close(&who(1), last) })
+    };
+    assert_eq!(close(&mut a, &mut h), Ended::Again);
+    assert_eq!(close(&mut a, &mut h), Ended::Done);
+    assert_eq!(close(&mut a, &mut h), Ended::Done, "closed before");
+    assert_eq!((a.available, a.folded), (780, 220));
+}
+
+#[test]
+fn a_crash_leaves_at_most_what_was_taken() {
+    let (a, _) = held(300);
+    let lease = &a.leases[&who(1)];
+    let last = |settled, doubt| Some(Closing { taken: 300, settled, doubt, seq: 1 });
+    assert_eq!(lease.after_crash(200, 50), last(200, 50));
+    assert_eq!(lease.after_crash(280, 50), last(280, 20));
+    assert_eq!(lease.after_crash(400, 50), last(300, 0));
+    let settled = Lease { settled: 100, ..lease.clone() };
+    assert_eq!(settled.after_crash(0, 0), last(100, 0), "a journal may be older than the store");
+    assert_eq!(Lease { state: LeaseState::Lost, ..lease.clone() }.after_crash(200, 0), None);
+    assert_eq!(Closing { taken: 1, settled: u64::MAX, doubt: 1, seq: 1 }.used(), None);
+}
