@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use tollgate_store::StoreError;
 use tollgate_store::allowance::{Close, Closing, Rostered};
+use tollgate_store::lost::Late;
 
 use super::Books;
+use crate::ledger::Lease;
 
 impl Books {
     pub(super) fn begin_closing(&mut self, n: usize) {
@@ -55,6 +57,7 @@ impl Books {
                         lease.note_taken(taken);
                         continue;
                     }
+                    Close::Lost => self.tell_late(&lease, moved).await?,
                     refused => tracing::error!(customer = %self.account.id, ?refused, "closing refused"),
                 }
             }
@@ -67,6 +70,21 @@ impl Books {
             self.held.remove(n);
         }
         Ok(())
+    }
+
+    /// Somebody declared this life lost while it carried on: what it moved since is shown, not billed.
+    async fn tell_late(&self, lease: &Lease, moved: u64) -> Result<(), StoreError> {
+        let settled = self.held.iter().find(|h| h.lease.serial == lease.serial).map_or(0, |h| h.settled);
+        let late = Late {
+            session: self.core.session.clone(),
+            bucket: lease.bucket.clone(),
+            moved,
+            settled,
+            doubt: 0,
+            at: self.core.clock.now(),
+        };
+        tracing::error!(customer = %self.account.id, late_bytes = late.bytes(), "the lease was declared lost");
+        self.core.store.record_late(&self.account.id, &late).await.map(drop)
     }
 
     pub(super) async fn close_all(&mut self) -> bool {
