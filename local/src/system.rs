@@ -1,8 +1,9 @@
-//! Everything in one process: started in the order in which parts need each other, ended in the
-//! opposite one.
+//! Everything: started in the order in which parts need each other, ended in the opposite one. In
+//! one process, or with several edges beside it.
 
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,21 +22,23 @@ use tollgate_sandbox::Sandbox;
 use tollgate_store::Store;
 
 use crate::args::Ports;
-use crate::banner::RunFile;
 use crate::clock::JumpClock;
 use crate::data_dir::DataDir;
+use crate::edge_process::{Place, Shared};
 use crate::failure::Failure;
+use crate::fleet::{self, Fleet, Reserved};
 use crate::in_process::{AssignHere, LoggedEvents, Tasks};
 use crate::listen::listen;
 use crate::provider_rows::{self, Reach};
 use crate::real_provider::RealProvider;
-use crate::secrets::{ADMIN_KEY, CUSTOMER_KEY, SecretsFile, gateway, management};
+use crate::run_file::RunFile;
+use crate::secrets::{ADMIN_KEY, CUSTOMER_KEY, SecretsFile, gateway, management, random};
 use crate::seed::{self, Keys};
-use crate::{http_api, schedules, simulator};
+use crate::{front, http_api, schedules, simulator};
 
 pub(crate) const DATABASE: &str = "dynamodb.sqlite";
 const EDGE_DIR: &str = "edge";
-const RUN_FILE: &str = "run.json";
+const EDGES_DIR: &str = "edges";
 const EDGE: &str = "local";
 const SIMULATED_NAME: &str = "Bright Data (SIMULATED)";
 /// Tunnels get this long to end by themselves.
@@ -53,23 +56,60 @@ pub struct Settings {
     pub real: Option<RealProvider>,
     /// Price of one address at the simulator, in micro-dollars; none = as it is.
     pub price: Option<u64>,
-    /// How long the edge waits after a line's last tunnel; none = the product's.
+    /// How long the edge waits after a line's last tunnel; none = the product's. For an edge in
+    /// this process.
     pub linger: Option<Duration>,
+    /// How many edges run as processes of their own; none = one, in this process.
+    pub edges: Option<u8>,
 }
 
 /// Where everything listens.
 #[derive(Clone, Debug, Serialize)]
 pub struct Addresses {
-    /// The edge's gateway.
+    /// The first edge's gateway.
     pub gateway: SocketAddr,
     /// Customer and admin APIs.
     pub api: SocketAddr,
-    /// The edge's health and metrics.
+    /// The first edge's health and metrics.
     pub edge_admin: SocketAddr,
     /// The simulated management API.
     pub sandbox_api: SocketAddr,
     /// The simulated super-proxy.
     pub sandbox_gateway: SocketAddr,
+}
+
+/// The edges of a run.
+pub enum Edges {
+    /// One, in this process.
+    Here(Box<Edge>),
+    /// Several, each a process, and what they reach this one by.
+    Processes(Fleet, [JoinHandle<()>; 2]),
+}
+
+/// Where edges will listen: held from the beginning.
+enum Doors {
+    Here { gateway: TcpListener, admin: TcpListener, place: Place },
+    Processes(Reserved),
+}
+
+impl Doors {
+    fn open(settings: &Settings) -> Result<Self, Failure> {
+        let ports = &settings.ports;
+        if let Some(count) = settings.edges {
+            return Ok(Self::Processes(fleet::reserve(ports, count)?));
+        }
+        let gateway = listen(ports.gateway, "--gateway")?;
+        let admin = listen(ports.edge_admin, "--edge-admin")?;
+        let place = Place { id: edge_id(), gateway: local_addr(&gateway)?, admin: local_addr(&admin)? };
+        Ok(Self::Here { gateway, admin, place })
+    }
+
+    fn places(&self) -> Vec<Place> {
+        match self {
+            Self::Here { place, .. } => vec![place.clone()],
+            Self::Processes(reserved) => reserved.places.clone(),
+        }
+    }
 }
 
 /// A running system.
@@ -84,12 +124,15 @@ pub struct System {
     pub platform: Arc<Platform>,
     /// The simulated provider.
     pub sandbox: Sandbox,
-    /// The edge.
-    pub edge: Edge,
+    /// The edges.
+    pub edges: Edges,
+    /// Where each edge listens, the first one first.
+    pub places: Vec<Place>,
     /// The data directory, held until the end.
     pub dir: DataDir,
     /// Whether real addresses are bought.
     pub real: bool,
+    run_file: Arc<RunFile>,
     schedules: JoinSet<()>,
     api: JoinHandle<std::io::Result<()>>,
     api_end: oneshot::Sender<()>,
@@ -104,9 +147,8 @@ impl System {
         let dir = DataDir::open(&settings.data_dir, settings.reset)?;
         // Ports first: who finds one taken has changed nothing yet.
         let ports = settings.ports;
-        let gateway_listener = listen(ports.gateway, "--gateway")?;
+        let doors = Doors::open(&settings)?;
         let api_listener = listen(ports.api, "--api")?;
-        let admin_listener = listen(ports.edge_admin, "--edge-admin")?;
 
         let clock = Arc::new(JumpClock::default());
         let secrets = Arc::new(SecretsFile::open(&dir, &secret_names(), lent(settings.real.as_ref()))?);
@@ -116,7 +158,8 @@ impl System {
         store.create_tables().await.map_err(|e| Failure::part("the store", e))?;
         providers(&store, &sandbox, &settings, &clock).await?;
 
-        let edge_endpoint = local_addr(&gateway_listener)?.to_string();
+        let places = doors.places();
+        let Some(first) = places.first() else { unreachable!("at least one edge is asked for") };
         let platform = Arc::new_cyclic(|whole| Platform {
             store: store.clone(),
             clock: Arc::clone(&clock) as _,
@@ -124,20 +167,28 @@ impl System {
             secrets: Arc::clone(&secrets) as _,
             events: Arc::new(LoggedEvents),
             later: Arc::new(Tasks::new(whole.clone(), Arc::clone(&clock))),
-            edge_endpoint,
+            edge_endpoint: first.gateway.to_string(),
             // Everybody who can reach this run comes from loopback.
             bounds: Bounds { private_sources: true, ..Bounds::default() },
         });
         let keys = seed::accounts(&platform, &secrets).await?;
         let at = Addresses {
-            gateway: local_addr(&gateway_listener)?,
+            gateway: first.gateway,
             api: local_addr(&api_listener)?,
-            edge_admin: local_addr(&admin_listener)?,
+            edge_admin: first.admin,
             sandbox_api: sandbox.api_addr(),
             sandbox_gateway: sandbox.gateway_addr(),
         };
 
-        let edge = start_edge(&dir, &settings, &platform, &secrets, gateway_listener, admin_listener).await?;
+        let run_file = Arc::new(RunFile::new(&dir, at.clone(), &places));
+        let edges = match doors {
+            Doors::Here { gateway, admin, place } => {
+                run_file.started(&place.id, Some(std::process::id()));
+                let edge = start_edge(&dir, &settings, &platform, &secrets, gateway, admin).await?;
+                Edges::Here(Box::new(edge))
+            }
+            Doors::Processes(reserved) => start_edges(&dir, reserved, &engine, &platform, &secrets, &run_file).await?,
+        };
         let api_listener =
             tokio::net::TcpListener::from_std(api_listener).map_err(|e| Failure::part("a listener", e))?;
         let (api_end, ended) = oneshot::channel();
@@ -152,30 +203,41 @@ impl System {
             clock,
             platform,
             sandbox,
-            edge,
+            edges,
+            places,
             dir,
             real: settings.real.is_some(),
+            run_file,
             schedules,
             api,
             api_end,
         };
-        system.write_run_file()?;
+        system.run_file.publish()?;
         Ok(system)
     }
 
-    fn write_run_file(&self) -> Result<(), Failure> {
-        let origin_ca = self.dir.join(simulator::CA);
-        let run = RunFile { pid: std::process::id(), at: &self.at, origin_ca: &origin_ca };
-        let text = serde_json::to_vec_pretty(&run).map_err(|e| Failure::part(RUN_FILE, e))?;
-        self.dir.replace(RUN_FILE, &text)
+    /// The edge, if it runs in this process.
+    #[must_use]
+    pub fn edge(&self) -> Option<&Edge> {
+        match &self.edges {
+            Edges::Here(edge) => Some(edge),
+            Edges::Processes(..) => None,
+        }
     }
 
-    /// Drains the edge, so that every byte is settled, then ends the rest.
+    /// Drains the edges, so that every byte is settled, then ends the rest.
     ///
     /// # Errors
     /// An edge that could not settle all it had counted; its journal keeps the rest.
     pub async fn shutdown(mut self) -> Result<(), Failure> {
-        let drained = self.edge.drain(DRAIN).await.map_err(|e| Failure::part("the edge", e));
+        let drained = match self.edges {
+            Edges::Here(edge) => edge.drain(DRAIN).await.map_err(|e| Failure::part("the edge", e)),
+            Edges::Processes(fleet, reached_by) => {
+                let ended = fleet.stop().await;
+                reached_by.iter().for_each(JoinHandle::abort);
+                ended
+            }
+        };
         self.schedules.shutdown().await;
         // Who holds a connection open must not hold up the end.
         let _ = self.api_end.send(());
@@ -183,8 +245,8 @@ impl System {
             self.api.abort();
         }
         self.sandbox.shutdown().await;
-        let _ = std::fs::remove_file(self.dir.join(RUN_FILE));
-        drained.map(drop)
+        self.run_file.remove();
+        drained
     }
 }
 
@@ -255,6 +317,53 @@ async fn start_edge(
         pepper: secrets.need(PEPPER)?,
     };
     Edge::start(config, deps, gateway, admin).await.map_err(|e| Failure::part("the edge", e))
+}
+
+/// Starts edges as processes, and what they reach this one by: the database and the functions, on
+/// loopback, behind a key of this run.
+async fn start_edges(
+    dir: &DataDir,
+    reserved: Reserved,
+    engine: &Engine,
+    platform: &Arc<Platform>,
+    secrets: &Arc<SecretsFile>,
+    run_file: &Arc<RunFile>,
+) -> Result<Edges, Failure> {
+    let key = random("")?;
+    let (database, database_at) = loopback().await?;
+    let (functions, front_at) = loopback().await?;
+    let router = front::router(platform, secrets, key.clone());
+    let served = tokio::spawn(async move {
+        // It ends with the run: who asks until then are its own edges.
+        let _ = http_api::serve(functions, router, std::future::pending()).await;
+    });
+    let reached_by = [engine.serve_with_key(database, key.clone()), served];
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let shared = Shared {
+        key,
+        database: database_at,
+        front: front_at,
+        data_dir: dir.join(EDGES_DIR),
+        workers: (processors / reserved.places.len().max(1)).max(1),
+        dial_allow: LOOPBACK.join(","),
+        drain: DRAIN,
+        log: std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()),
+    };
+    let fleet = Fleet::start(reserved, shared, Arc::clone(run_file)).await;
+    match fleet {
+        Ok(fleet) => Ok(Edges::Processes(fleet, reached_by)),
+        Err(e) => {
+            reached_by.iter().for_each(JoinHandle::abort);
+            Err(e)
+        }
+    }
+}
+
+async fn loopback() -> Result<(tokio::net::TcpListener, SocketAddr), Failure> {
+    let failed = |e| Failure::part("a listener", e);
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
+    let at = listener.local_addr().map_err(failed)?;
+    Ok((listener, at))
 }
 
 const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
