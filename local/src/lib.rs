@@ -11,7 +11,8 @@
 //! - [`system`]: everything, started and ended. [`run`], [`demo`]: the two commands.
 //! - [`data_dir`], [`secrets`], [`seed`], [`provider_rows`]: what outlives the process. [`simulator`]: the provider.
 //! - [`clock`], [`schedules`], [`in_process`], [`http_api`], [`listen`]: what AWS does elsewhere.
-//! - [`fleet`], [`edge_process`], [`front`]: several edges, one of them, and what it finds where AWS would be.
+//! - [`edges`]: one in this process, or several. [`fleet`], [`edge_process`], [`front`]: several, one of them, and what
+//!   it finds where AWS would be.
 //! - [`banner`], [`log`], [`run_file`]: what people and programs see.
 
 pub mod args;
@@ -20,6 +21,7 @@ pub mod clock;
 pub mod data_dir;
 pub mod demo;
 pub mod edge_process;
+pub mod edges;
 pub mod failure;
 pub mod fleet;
 pub mod front;

@@ -2,8 +2,7 @@
 //! one process, or with several edges beside it.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
-use std::num::NonZeroUsize;
+use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,9 +10,8 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
-use tollgate_domain::id::EdgeId;
 use tollgate_domain::time::Clock as _;
-use tollgate_edge::{Edge, EdgeConfig, EdgeDeps, SystemResolver};
+use tollgate_edge::Edge;
 use tollgate_engine::Engine;
 use tollgate_functions::markets::ProviderMarkets;
 use tollgate_functions::passwords::{MASTER, PEPPER};
@@ -24,25 +22,22 @@ use tollgate_store::Store;
 use crate::args::Ports;
 use crate::clock::JumpClock;
 use crate::data_dir::DataDir;
-use crate::edge_process::{Place, Shared};
+use crate::edge_process::Place;
+use crate::edges::{Around, Doors, Edges};
 use crate::failure::Failure;
-use crate::fleet::{self, Fleet, Reserved};
-use crate::in_process::{AssignHere, LoggedEvents, Tasks};
+use crate::in_process::{LoggedEvents, Tasks};
 use crate::listen::listen;
 use crate::provider_rows::{self, Reach};
 use crate::real_provider::RealProvider;
 use crate::run_file::RunFile;
-use crate::secrets::{ADMIN_KEY, CUSTOMER_KEY, SecretsFile, gateway, management, random};
+use crate::secrets::{ADMIN_KEY, CUSTOMER_KEY, SecretsFile, gateway, management};
 use crate::seed::{self, Keys};
-use crate::{front, http_api, schedules, simulator};
+use crate::{http_api, schedules, simulator};
 
 pub(crate) const DATABASE: &str = "dynamodb.sqlite";
-const EDGE_DIR: &str = "edge";
-const EDGES_DIR: &str = "edges";
-const EDGE: &str = "local";
 const SIMULATED_NAME: &str = "Bright Data (SIMULATED)";
-/// Tunnels get this long to end by themselves.
-const DRAIN: Duration = Duration::from_secs(5);
+/// Requests to the APIs that have begun get this long.
+const FINISHING: Duration = Duration::from_secs(5);
 
 /// What a run is told.
 pub struct Settings {
@@ -76,40 +71,6 @@ pub struct Addresses {
     pub sandbox_api: SocketAddr,
     /// The simulated super-proxy.
     pub sandbox_gateway: SocketAddr,
-}
-
-/// The edges of a run.
-pub enum Edges {
-    /// One, in this process.
-    Here(Box<Edge>),
-    /// Several, each a process, and what they reach this one by.
-    Processes(Fleet, [JoinHandle<()>; 2]),
-}
-
-/// Where edges will listen: held from the beginning.
-enum Doors {
-    Here { gateway: TcpListener, admin: TcpListener, place: Place },
-    Processes(Reserved),
-}
-
-impl Doors {
-    fn open(settings: &Settings) -> Result<Self, Failure> {
-        let ports = &settings.ports;
-        if let Some(count) = settings.edges {
-            return Ok(Self::Processes(fleet::reserve(ports, count)?));
-        }
-        let gateway = listen(ports.gateway, "--gateway")?;
-        let admin = listen(ports.edge_admin, "--edge-admin")?;
-        let place = Place { id: edge_id(), gateway: local_addr(&gateway)?, admin: local_addr(&admin)? };
-        Ok(Self::Here { gateway, admin, place })
-    }
-
-    fn places(&self) -> Vec<Place> {
-        match self {
-            Self::Here { place, .. } => vec![place.clone()],
-            Self::Processes(reserved) => reserved.places.clone(),
-        }
-    }
 }
 
 /// A running system.
@@ -147,7 +108,7 @@ impl System {
         let dir = DataDir::open(&settings.data_dir, settings.reset)?;
         // Ports first: who finds one taken has changed nothing yet.
         let ports = settings.ports;
-        let doors = Doors::open(&settings)?;
+        let doors = Doors::open(&ports, settings.edges)?;
         let api_listener = listen(ports.api, "--api")?;
 
         let clock = Arc::new(JumpClock::default());
@@ -181,14 +142,15 @@ impl System {
         };
 
         let run_file = Arc::new(RunFile::new(&dir, at.clone(), &places));
-        let edges = match doors {
-            Doors::Here { gateway, admin, place } => {
-                run_file.started(&place.id, Some(std::process::id()));
-                let edge = start_edge(&dir, &settings, &platform, &secrets, gateway, admin).await?;
-                Edges::Here(Box::new(edge))
-            }
-            Doors::Processes(reserved) => start_edges(&dir, reserved, &engine, &platform, &secrets, &run_file).await?,
+        let around = Around {
+            dir: &dir,
+            linger: settings.linger,
+            engine: &engine,
+            platform: &platform,
+            secrets: &secrets,
+            run_file: &run_file,
         };
+        let edges = doors.start(&around).await?;
         let api_listener =
             tokio::net::TcpListener::from_std(api_listener).map_err(|e| Failure::part("a listener", e))?;
         let (api_end, ended) = oneshot::channel();
@@ -230,18 +192,11 @@ impl System {
     /// # Errors
     /// An edge that could not settle all it had counted; its journal keeps the rest.
     pub async fn shutdown(mut self) -> Result<(), Failure> {
-        let drained = match self.edges {
-            Edges::Here(edge) => edge.drain(DRAIN).await.map_err(|e| Failure::part("the edge", e)),
-            Edges::Processes(fleet, reached_by) => {
-                let ended = fleet.stop().await;
-                reached_by.iter().for_each(JoinHandle::abort);
-                ended
-            }
-        };
+        let drained = self.edges.drain().await;
         self.schedules.shutdown().await;
         // Who holds a connection open must not hold up the end.
         let _ = self.api_end.send(());
-        if tokio::time::timeout(DRAIN, &mut self.api).await.is_err() {
+        if tokio::time::timeout(FINISHING, &mut self.api).await.is_err() {
             self.api.abort();
         }
         self.sandbox.shutdown().await;
@@ -292,86 +247,6 @@ async fn providers(store: &Store, sandbox: &Sandbox, settings: &Settings, clock:
             }
             provider_rows::retire(store, &provider_rows::real(), now).await
         }
-    }
-}
-
-async fn start_edge(
-    dir: &DataDir,
-    settings: &Settings,
-    platform: &Arc<Platform>,
-    secrets: &Arc<SecretsFile>,
-    gateway: TcpListener,
-    admin: TcpListener,
-) -> Result<Edge, Failure> {
-    let mut config = EdgeConfig::new(edge_id(), dir.join(EDGE_DIR));
-    // The simulated super-proxy listens on loopback; everything else special stays refused.
-    config.dial_allow = LOOPBACK.iter().filter_map(|net| net.parse().ok()).collect();
-    config.access_log.path = Some(config.data_dir.join("access.log"));
-    config.linger = settings.linger.unwrap_or(config.linger);
-    let deps = EdgeDeps {
-        store: platform.store.clone(),
-        clock: Arc::clone(&platform.clock),
-        resolver: Arc::new(SystemResolver),
-        assigner: Arc::new(AssignHere::new(Arc::clone(platform))),
-        secrets: Arc::clone(secrets) as _,
-        pepper: secrets.need(PEPPER)?,
-    };
-    Edge::start(config, deps, gateway, admin).await.map_err(|e| Failure::part("the edge", e))
-}
-
-/// Starts edges as processes, and what they reach this one by: the database and the functions, on
-/// loopback, behind a key of this run.
-async fn start_edges(
-    dir: &DataDir,
-    reserved: Reserved,
-    engine: &Engine,
-    platform: &Arc<Platform>,
-    secrets: &Arc<SecretsFile>,
-    run_file: &Arc<RunFile>,
-) -> Result<Edges, Failure> {
-    let key = random("")?;
-    let (database, database_at) = loopback().await?;
-    let (functions, front_at) = loopback().await?;
-    let router = front::router(platform, secrets, key.clone());
-    let served = tokio::spawn(async move {
-        // It ends with the run: who asks until then are its own edges.
-        let _ = http_api::serve(functions, router, std::future::pending()).await;
-    });
-    let reached_by = [engine.serve_with_key(database, key.clone()), served];
-    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
-    let shared = Shared {
-        key,
-        database: database_at,
-        front: front_at,
-        data_dir: dir.join(EDGES_DIR),
-        workers: (processors / reserved.places.len().max(1)).max(1),
-        dial_allow: LOOPBACK.join(","),
-        drain: DRAIN,
-        log: std::env::var("RUST_LOG").unwrap_or_else(|_| "info".to_owned()),
-    };
-    let fleet = Fleet::start(reserved, shared, Arc::clone(run_file)).await;
-    match fleet {
-        Ok(fleet) => Ok(Edges::Processes(fleet, reached_by)),
-        Err(e) => {
-            reached_by.iter().for_each(JoinHandle::abort);
-            Err(e)
-        }
-    }
-}
-
-async fn loopback() -> Result<(tokio::net::TcpListener, SocketAddr), Failure> {
-    let failed = |e| Failure::part("a listener", e);
-    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.map_err(failed)?;
-    let at = listener.local_addr().map_err(failed)?;
-    Ok((listener, at))
-}
-
-const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
-
-fn edge_id() -> EdgeId {
-    match EdgeId::new(EDGE) {
-        Ok(id) => id,
-        Err(e) => unreachable!("{e}"),
     }
 }
 

@@ -17,7 +17,7 @@ use crate::support::{World, connect, eventually, read_all, status};
 
 async fn echo(c: &mut TcpStream, bytes: usize) {
     c.write_all(&vec![b'x'; bytes]).await.unwrap();
-    c.read_exact(&mut vec![0; bytes]).await.unwrap();
+    c.read_exact(&mut vec![0_u8; bytes]).await.unwrap();
 }
 
 async fn open(edge: &Edge) -> TcpStream {
