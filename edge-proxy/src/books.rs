@@ -41,6 +41,8 @@ pub(crate) enum Order {
 struct Held {
     lease: Arc<Lease>,
     known: Holding,
+    /// Bytes that were taken back from the tunnels, for it is closing.
+    given_up: u64,
 }
 
 /// See the module.

@@ -1,4 +1,4 @@
-//! What the feed tells edges to do: close some tunnels, begin new logs, say what is live.
+//! What the feed tells edges to do: close some tunnels, begin new logs, say what is live, drain.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tollgate_store::StoreError;
 
 use crate::account::Account;
 use crate::core::Core;
+use crate::edge::drain;
 use crate::tunnel::{CloseReason, Tunnel};
 
 /// After this time nobody waits for an answer any more.
@@ -37,6 +38,13 @@ pub(crate) async fn command(core: &Arc<Core>, told: &Command) -> Result<(), Stor
         Command::ReportLive { at, .. } if core.clock.now().since(*at) > WAITED_FOR => Ok(()),
         Command::ReportLive { request, customer, limit, .. } => {
             report_live(core, request, customer.as_ref(), *limit).await
+        }
+        Command::Drain { session, within_s, .. } => {
+            if *session == core.session {
+                // It takes its time: the feed is read on meanwhile.
+                tokio::spawn(drain::in_place(Arc::clone(core), Duration::from_secs(u64::from(*within_s))));
+            }
+            Ok(())
         }
     }
 }

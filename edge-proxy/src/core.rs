@@ -149,8 +149,9 @@ impl Core {
         *self.draining.borrow()
     }
 
-    pub fn start_draining(&self) {
-        self.draining.send_replace(true);
+    /// Begins to shut down, or to drain in place; whether this began it.
+    pub fn start_draining(&self) -> bool {
+        self.draining.send_if_modified(|draining| !std::mem::replace(draining, true))
     }
 
     /// A successor accepts: connections are served on, but kept alive no longer.

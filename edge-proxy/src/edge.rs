@@ -1,6 +1,7 @@
 //! One running edge: started, watched, drained.
 
 mod begin;
+pub(crate) mod drain;
 mod ports;
 mod signs;
 mod succession;
@@ -13,7 +14,6 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
-use tokio::time::Instant;
 use tollgate_domain::id::{CustomerId, EdgeSession};
 use tollgate_domain::refusal::Code;
 use tollgate_store::StoreError;
@@ -27,7 +27,6 @@ use crate::ingress::entrance::Kind;
 use crate::ingress::tls::TlsError;
 use crate::journal::JournalError;
 use crate::takeover::{ListenerKind, NamedListener};
-use crate::tunnel::CloseReason;
 use crate::upstreams::ReloadError;
 use crate::worker::Crew;
 use crate::{admin, elders, feed, strikes, upstreams};
@@ -35,12 +34,10 @@ use begin::begin;
 use signs::{beat, checkpoint};
 pub use succession::ReloadHook;
 
-/// How often a condition of draining is looked at.
-const LOOK: Duration = Duration::from_millis(10);
+/// Time to tell the store that a life ended: it is told for the eyes of operators.
+const TELLING: Duration = Duration::from_secs(2);
 /// Time for the access log to write what it holds.
 const LOG_CLOSING: Duration = Duration::from_secs(5);
-/// Time for closing leases and for what is said of lines, once tunnels have ended.
-const CLOSING: Duration = Duration::from_secs(30);
 
 /// Why an edge cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -317,28 +314,12 @@ impl Edge {
     /// [`DrainError`] if something is left for the next start; the edge is stopped all the same.
     pub async fn drain(mut self, deadline: Duration) -> Result<(), DrainError> {
         let core = Arc::clone(&self.core);
-        core.start_draining();
-        self.crew.stop_accepting();
-        let open = || core.metrics.open_tunnels.load(Ordering::Relaxed);
-        let live = || core.directory.accounts().iter().any(|a| a.live() > 0);
-        until(Instant::now() + deadline, || open() == 0 && !live()).await;
-        for account in core.directory.accounts() {
-            account.kill(|_| Some(CloseReason::Drain));
-        }
-        let end = Instant::now() + CLOSING;
-        until(end, || open() == 0 && !live()).await;
-        let lines = || core.directory.accounts().iter().flat_map(|a| a.lines()).collect::<Vec<_>>();
-        until(end, || {
-            let kept: Vec<_> = lines().into_iter().filter(|l| l.kept()).collect();
-            kept.iter().for_each(|l| l.hurry());
-            kept.is_empty()
-        })
-        .await;
-        let mut unsettled = Vec::new();
-        for account in core.directory.accounts() {
-            if !close(&account, end).await {
-                unsettled.push(account.id.clone());
-            }
+        // The store's client lives on the control thread. Who ends does not wait to be heard.
+        self.control.handle.spawn(drain::tell_begun(Arc::clone(&core)));
+        let unsettled = drain::finish(&core, deadline).await;
+        if unsettled.is_empty() {
+            let told = self.control.handle.spawn(drain::tell_ended(Arc::clone(&core)));
+            let _ = tokio::time::timeout(TELLING, told).await;
         }
         self.crew.stop();
         core.access_log.close(LOG_CLOSING);
@@ -348,28 +329,6 @@ impl Edge {
             return Err(DrainError::Unsettled(unsettled));
         }
         core.journal.delete().map_err(DrainError::Journal)
-    }
-}
-
-async fn close(account: &Arc<Account>, end: Instant) -> bool {
-    loop {
-        let (done, answer) = oneshot::channel();
-        if account.orders.send(Order::Close(done)).is_err() {
-            return account.gone();
-        }
-        match tokio::time::timeout_at(end, answer).await {
-            Ok(Ok(true)) => return true,
-            // Its books were closed for idleness a moment ago.
-            Ok(Err(_)) => return account.gone(),
-            Ok(Ok(false)) if Instant::now() < end => tokio::time::sleep(LOOK).await,
-            _ => return false,
-        }
-    }
-}
-
-async fn until(end: Instant, mut condition: impl FnMut() -> bool) {
-    while !condition() && Instant::now() < end {
-        tokio::time::sleep(LOOK).await;
     }
 }
 

@@ -19,6 +19,7 @@
 //! - `feed`, `command`: changes and orders reach live tunnels. `strikes`: what each customer uses, told every 5 s.
 //!   `reach`: how long an edge carries on without the store.
 //! - `recovery`: what a crash left behind.
+//! - [`program`]: `tollgate-edge`, from its words to its exit code.
 //! - [`config`]: settings, and which of them a reload applies. [`access_log`]: one record per connection.
 //! - [`takeover`]: listening sockets pass to a successor; `elders`: two lives at once. [`notify`]: systemd.
 
@@ -50,6 +51,7 @@ mod line;
 mod meter;
 mod metrics;
 pub mod notify;
+pub mod program;
 mod reach;
 mod recovery;
 mod relay;

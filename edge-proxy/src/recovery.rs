@@ -1,12 +1,14 @@
 //! What a crash left behind, settled before new traffic: counters to their daily rows, leases
-//! closed with what moved and what is in doubt, lines quiet.
+//! closed with what moved and what is in doubt, lines quiet. What a lease moved that was declared
+//! lost meanwhile comes late: it is written down to be shown, and is in no row that is billed.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tollgate_domain::id::{CustomerId, LineLabel, ProxyId};
 use tollgate_domain::time::Timestamp;
 use tollgate_store::allowance::{Close, Rostered};
+use tollgate_store::lost::Late;
 use tollgate_store::usage::{DayUsage, UsageKey};
 use tollgate_store::{Store, StoreError};
 
@@ -47,15 +49,22 @@ pub(crate) async fn settle_these(earlier: Vec<Remains>, store: &Store, now: Time
 
 /// Settles the remains of one life in the store. Safe to repeat from any point.
 pub(crate) async fn settle(store: &Store, remains: &Remains, now: Timestamp) -> Result<Settled, StoreError> {
-    write_rows(store, remains).await?;
     let mut sum = Settled::default();
-    for entry in store.roster(&remains.session).await? {
+    let mut lost = BTreeSet::new();
+    let roster = store.roster(&remains.session).await?;
+    for entry in &roster {
         let left = remains.leases.iter().find(|l| l.customer == entry.customer && l.bucket == entry.bucket);
-        close(store, remains, &entry, left).await?;
-        store.roster_remove(&remains.session, &entry).await?;
+        if !close(store, remains, entry, left, now).await? {
+            lost.insert(entry.clone());
+        }
         sum.leases += 1;
         sum.bytes += left.map_or(0, LeaseLeft::settled);
         sum.doubt += left.map_or(0, |l| l.doubt);
+    }
+    // After the leases, which say what is lost; before the roster forgets them.
+    write_rows(store, remains, &lost).await?;
+    for entry in &roster {
+        store.roster_remove(&remains.session, entry).await?;
     }
     for line in store.roster_lines(&remains.session).await? {
         store.line_quiet(&line, &remains.session, now).await?;
@@ -63,21 +72,38 @@ pub(crate) async fn settle(store: &Store, remains: &Remains, now: Timestamp) -> 
     Ok(sum)
 }
 
-async fn close(store: &Store, remains: &Remains, entry: &Rostered, left: Option<&LeaseLeft>) -> Result<(), StoreError> {
+/// Closes one lease. `false`: it was declared lost, and what it moved is written down as late.
+async fn close(
+    store: &Store,
+    remains: &Remains,
+    entry: &Rostered,
+    left: Option<&LeaseLeft>,
+    now: Timestamp,
+) -> Result<bool, StoreError> {
     loop {
         let buckets = store.allowances(&entry.customer).await?;
         let bucket = buckets.iter().find(|(b, _)| *b == entry.bucket);
-        let Some(lease) = bucket.and_then(|(_, a)| a.leases.get(&remains.session)) else { return Ok(()) };
+        let Some(lease) = bucket.and_then(|(_, a)| a.leases.get(&remains.session)) else { return Ok(true) };
         // A lease without a slot moved nothing since the store last heard of it.
         let (counted, doubt) = left.map_or((0, 0), |l| (l.settled(), l.doubt));
         let Some(last) = lease.after_crash(counted, doubt) else {
-            // Proven dead meanwhile: its bytes are charged, what returns late is shown only.
-            tracing::warn!(customer = %entry.customer, bucket = %entry.bucket, "the lease was declared lost");
-            return Ok(());
+            // Its bytes are charged to the quota already.
+            let late = Late {
+                session: remains.session.clone(),
+                bucket: entry.bucket.clone(),
+                moved: counted.max(lease.settled),
+                settled: lease.settled,
+                doubt,
+                at: now,
+            };
+            tracing::warn!(customer = %entry.customer, bucket = %entry.bucket, late_bytes = late.bytes(), "the lease was declared lost");
+            store.record_late(&entry.customer, &late).await?;
+            return Ok(false);
         };
         match store.close_lease(&entry.customer, &entry.bucket, &remains.session, last).await? {
-            Close::Stale { .. } => {}
-            Close::Closed | Close::Lost => return Ok(()),
+            // The loss itself is found by the next look.
+            Close::Stale { .. } | Close::Lost => {}
+            Close::Closed => return Ok(true),
             Close::Overspent => {
                 return Err(StoreError::Corrupt {
                     key: format!("{} {}", entry.customer, entry.bucket),
@@ -88,11 +114,12 @@ async fn close(store: &Store, remains: &Remains, entry: &Rostered, left: Option<
     }
 }
 
-/// Raises the rows of the old session to what the journal counted. What no row has yet goes to
-/// the day of the last checkpoint.
-async fn write_rows(store: &Store, remains: &Remains) -> Result<(), StoreError> {
+/// Raises the rows of the old session to what the journal counted, but for `lost` leases. What no
+/// row has yet goes to the day of the last checkpoint.
+async fn write_rows(store: &Store, remains: &Remains, lost: &BTreeSet<Rostered>) -> Result<(), StoreError> {
     let mut counted: BTreeMap<&CustomerId, BTreeMap<(LineLabel, ProxyId), Vec<&UsageLeft>>> = BTreeMap::new();
-    for lease in &remains.leases {
+    let is_lost = |l: &&LeaseLeft| lost.iter().any(|e| e.customer == l.customer && e.bucket == l.bucket);
+    for lease in remains.leases.iter().filter(|l| !is_lost(l)) {
         for usage in &lease.usages {
             let slots = counted.entry(&lease.customer).or_default();
             slots.entry((usage.line.clone(), usage.proxy.clone())).or_default().push(usage);

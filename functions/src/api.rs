@@ -12,6 +12,7 @@
 //! - `idempotent`: `Idempotency-Key`.
 //! - `ips`: what both routers say of source addresses.
 //! - `limits`: limits of plans and customers, as written and as shown.
+//! - `usage`: what both routers say of a customer's usage.
 //! - `views`: nouns as the APIs show them.
 //! - `customer`, `admin`: one file per resource.
 
@@ -23,6 +24,7 @@ mod idempotent;
 mod ips;
 mod limits;
 mod principal;
+mod usage;
 mod views;
 
 pub use admin::admin_router;

@@ -5,7 +5,7 @@
 //! - [`platform`]: the ports that stories stand on.
 //! - [`assign`], [`close_line`], [`release_idle`], [`reconcile`], [`create_budgets`],
 //!   [`metrics`]: the stories.
-//! - [`live`], [`kick`], [`rotate_logs`]: what edges are asked and told to do.
+//! - [`live`], [`kick`], [`rotate_logs`], [`edges`]: what edges are asked and told to do, and where each stands.
 //! - [`customers`], [`credentials`], [`passwords`], [`sources`], [`lockout`], [`trail`]: customers, their credentials,
 //!   their source addresses and locks, who did what to them.
 //! - [`api`]: the HTTP APIs of customers and of operators.
@@ -17,6 +17,7 @@ pub mod close_line;
 pub mod create_budgets;
 pub mod credentials;
 pub mod customers;
+pub mod edges;
 pub mod kick;
 pub mod lambda;
 pub mod live;

@@ -16,7 +16,7 @@ use crate::platform::Platform;
 use crate::random::ulid;
 
 /// An edge that was not heard of for this long is not waited for: three heartbeats.
-const FRESH: Duration = Duration::from_secs(15);
+pub(crate) const FRESH: Duration = Duration::from_secs(15);
 /// An edge that was not heard of for this long is not shown.
 const SHOWN: Duration = Duration::from_secs(3600);
 /// How often answers are looked for.

@@ -112,6 +112,9 @@ pub struct Bounds {
     pub private_sources: bool,
     /// Answers of edges about their tunnels are waited for this long.
     pub live_wait: Duration,
+    /// An edge whose heartbeat stays as it is for this long may be declared lost: more than two
+    /// heartbeats, less than a request may take.
+    pub edge_silence: Duration,
 }
 
 impl Default for Bounds {
@@ -125,6 +128,7 @@ impl Default for Bounds {
             provider_call: Duration::from_secs(10),
             private_sources: false,
             live_wait: Duration::from_secs(3),
+            edge_silence: Duration::from_secs(12),
         }
     }
 }

@@ -27,10 +27,17 @@ pub struct Cli {
     /// What to do; nothing = run.
     #[command(subcommand)]
     pub command: Option<Command>,
+    /// Run this many edges, each a process of its own, instead of one in this process. They listen
+    /// on the ports given for the first and on those that follow.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MOST_EDGES))]
+    pub edges: Option<u8>,
     /// Settings of both commands.
     #[command(flatten)]
     pub common: Common,
 }
+
+/// Most edges of one run: enough to watch, few enough for one machine.
+const MOST_EDGES: i64 = 16;
 
 /// What to do.
 #[derive(Debug, Subcommand)]
@@ -188,6 +195,16 @@ mod tests {
             assert!(parse(&["--gateway", bad]).is_err(), "{bad}");
         }
         assert!(parse(&["--gateway", "[::1]:0"]).is_ok());
+    }
+
+    #[test]
+    fn edges_are_counted_within_reason() {
+        assert_eq!(parse(&[]).unwrap().edges, None);
+        assert_eq!(parse(&["--edges", "3", "--gateway", "0"]).unwrap().edges, Some(3));
+        for bad in ["0", "17", "-1", "three"] {
+            assert!(parse(&[&format!("--edges={bad}")]).is_err(), "{bad}");
+        }
+        assert!(parse(&["demo", "--edges", "3"]).is_err(), "the demo has one");
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use secrecy::ExposeSecret as _;
-use serde::Serialize;
 
+use crate::edge_process::Place;
 use crate::seed::Keys;
 use crate::simulator::CA;
 use crate::system::Addresses;
@@ -15,14 +15,17 @@ pub const READY: &str = "Ctrl-C stops it; what it knows stays in the data direct
 
 /// The whole banner. It holds keys: for the terminal of the person who started the run.
 #[must_use]
-pub fn render(at: &Addresses, keys: &Keys, data_dir: &Path, real: bool) -> String {
+pub fn render(at: &Addresses, edges: &[Place], keys: &Keys, data_dir: &Path, real: bool) -> String {
     let mut out = String::from("Tollgate runs on this machine.\n\n");
     let mut row = |what: &str, place: String, note: &str| {
         let _ = writeln!(out, "  {what:<13} {place:<28} {note}");
     };
-    row("gateway", at.gateway.to_string(), "HTTP proxy for customers");
+    for edge in edges {
+        let name = |of_one: &'static str| if edges.len() == 1 { of_one.to_owned() } else { edge.id.to_string() };
+        row(&name("gateway"), edge.gateway.to_string(), "HTTP proxy for customers");
+        row(&name("edge"), format!("http://{}", edge.admin), "/healthz, /readyz, /metrics");
+    }
     row("API", format!("http://{}", at.api), "/v1 for customers, /admin for operators");
-    row("edge", format!("http://{}", at.edge_admin), "/healthz, /readyz, /metrics");
     let note = if real { "SIMULATED Bright Data, not bought from" } else { "SIMULATED Bright Data, sold out in be" };
     row("provider", format!("http://{}", at.sandbox_api), note);
     row("super-proxy", at.sandbox_gateway.to_string(), "SIMULATED; knows http(s)://origin.test alone");
@@ -44,6 +47,7 @@ pub fn render(at: &Addresses, keys: &Keys, data_dir: &Path, real: bool) -> Strin
          \x20 curl -H 'Authorization: Bearer {customer}' http://{api}/v1/me\n\
          \x20 curl -H 'Authorization: Bearer {customer}' http://{api}/v1/assignments\n\
          \x20 curl -X DELETE -H 'Authorization: Bearer {customer}' http://{api}/v1/assignments/chip1\n\
+         \x20 curl -H 'X-Admin-API-Key: {admin}' http://{api}/admin/edges\n\
          \x20 curl -H 'X-Admin-API-Key: {admin}' http://{api}/admin/proxies/metrics\n\n{READY}"
     );
     out
@@ -56,18 +60,6 @@ fn quoted(path: &Path) -> String {
         return text;
     }
     format!("'{}'", text.replace('\'', r"'\''"))
-}
-
-/// `run.json` in the data directory: where everything listens, for programs. No secret.
-#[derive(Serialize)]
-pub struct RunFile<'a> {
-    /// Process id of the run.
-    pub pid: u32,
-    /// Where everything listens.
-    #[serde(flatten)]
-    pub at: &'a Addresses,
-    /// The authority to trust for `https://origin.test`.
-    pub origin_ca: &'a Path,
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use crate::failure::Failure;
 /// Held while a process uses the folder; also the sign that we made it.
 const LOCK: &str = "tollgate.lock";
 /// Everything a run leaves behind, besides the lock.
-const CONTENTS: [&str; 8] = [
+const CONTENTS: [&str; 9] = [
     "dynamodb.sqlite",
     "dynamodb.sqlite-wal",
     "dynamodb.sqlite-shm",
@@ -21,6 +21,7 @@ const CONTENTS: [&str; 8] = [
     "sandbox-ca.pem",
     "run.json",
     "edge",
+    "edges",
 ];
 
 /// A data directory that this process holds.

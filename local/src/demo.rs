@@ -45,6 +45,7 @@ pub async fn run(args: DemoArgs, common: Common) -> Result<(), Failure> {
         real: None,
         price: Some(args.price),
         linger: Some(LINGER),
+        edges: None,
     };
     let system = System::start(settings).await?;
     let played = tokio::select! {

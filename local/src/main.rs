@@ -4,16 +4,26 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use tollgate_local::args::{Cli, Command};
-use tollgate_local::{demo, log, run};
+use tollgate_local::failure::Failure;
+use tollgate_local::{demo, edge_process, log, run};
+
+fn main() -> ExitCode {
+    // Before there is a runtime: an edge has one of its own.
+    match edge_process::words() {
+        Some(words) => edge_process::main(words),
+        None => tollgate(),
+    }
+}
 
 #[tokio::main]
-async fn main() -> ExitCode {
-    let Cli { command, common } = Cli::parse();
+async fn tollgate() -> ExitCode {
+    let Cli { command, edges, common } = Cli::parse();
     let ended = match command {
         None => {
             log::start(common.log, "info");
-            run::run(common).await
+            run::run(common, edges).await
         }
+        Some(Command::Demo(_)) if edges.is_some() => Err(Failure::part("--edges", "the demo has one edge")),
         Some(Command::Demo(demo)) => {
             log::start(common.log, "error");
             demo::run(demo, common).await

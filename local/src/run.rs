@@ -15,7 +15,7 @@ use crate::system::{Settings, System};
 ///
 /// # Errors
 /// What kept it from starting, or from ending with every byte settled.
-pub async fn run(args: Common) -> Result<(), Failure> {
+pub async fn run(args: Common, edges: Option<u8>) -> Result<(), Failure> {
     let mut signals = Signals::new()?;
     let settings = Settings {
         data_dir: args.data_dir.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_DATA_DIR)),
@@ -24,12 +24,13 @@ pub async fn run(args: Common) -> Result<(), Failure> {
         real: RealProvider::read(|name| std::env::var(name).ok())?,
         price: None,
         linger: None,
+        edges,
     };
     let system = tokio::select! {
         started = System::start(settings) => started?,
         () = signals.any() => return Ok(()),
     };
-    let text = banner::render(&system.at, &system.keys, system.dir.path(), system.real);
+    let text = banner::render(&system.at, &system.places, &system.keys, system.dir.path(), system.real);
     // Who closed our standard output still wants the proxy.
     let _ = std::io::stdout().lock().write_all(text.as_bytes()).and_then(|()| std::io::stdout().flush());
     signals.any().await;

@@ -109,7 +109,8 @@ impl SecretsFile {
     }
 }
 
-fn random(prefix: &str) -> Result<SecretString, Failure> {
+/// A new secret that begins with `prefix`.
+pub(crate) fn random(prefix: &str) -> Result<SecretString, Failure> {
     let mut bytes = [0_u8; RANDOM];
     getrandom::fill(&mut bytes).map_err(|e| Failure::part("randomness", e))?;
     Ok(format!("{prefix}{}", hex::encode(bytes)).into())

@@ -1,5 +1,5 @@
-//! Everything in one process: started in the order in which parts need each other, ended in the
-//! opposite one.
+//! Everything: started in the order in which parts need each other, ended in the opposite one. In
+//! one process, or with several edges beside it.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
@@ -10,9 +10,8 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use tokio::task::{JoinHandle, JoinSet};
-use tollgate_domain::id::EdgeId;
 use tollgate_domain::time::Clock as _;
-use tollgate_edge::{Edge, EdgeConfig, EdgeDeps, SystemResolver};
+use tollgate_edge::Edge;
 use tollgate_engine::Engine;
 use tollgate_functions::markets::ProviderMarkets;
 use tollgate_functions::passwords::{MASTER, PEPPER};
@@ -21,25 +20,24 @@ use tollgate_sandbox::Sandbox;
 use tollgate_store::Store;
 
 use crate::args::Ports;
-use crate::banner::RunFile;
 use crate::clock::JumpClock;
 use crate::data_dir::DataDir;
+use crate::edge_process::Place;
+use crate::edges::{Around, Doors, Edges};
 use crate::failure::Failure;
-use crate::in_process::{AssignHere, LoggedEvents, Tasks};
+use crate::in_process::{LoggedEvents, Tasks};
 use crate::listen::listen;
 use crate::provider_rows::{self, Reach};
 use crate::real_provider::RealProvider;
+use crate::run_file::RunFile;
 use crate::secrets::{ADMIN_KEY, CUSTOMER_KEY, SecretsFile, gateway, management};
 use crate::seed::{self, Keys};
 use crate::{http_api, schedules, simulator};
 
 pub(crate) const DATABASE: &str = "dynamodb.sqlite";
-const EDGE_DIR: &str = "edge";
-const RUN_FILE: &str = "run.json";
-const EDGE: &str = "local";
 const SIMULATED_NAME: &str = "Bright Data (SIMULATED)";
-/// Tunnels get this long to end by themselves.
-const DRAIN: Duration = Duration::from_secs(5);
+/// Requests to the APIs that have begun get this long.
+const FINISHING: Duration = Duration::from_secs(5);
 
 /// What a run is told.
 pub struct Settings {
@@ -53,18 +51,21 @@ pub struct Settings {
     pub real: Option<RealProvider>,
     /// Price of one address at the simulator, in micro-dollars; none = as it is.
     pub price: Option<u64>,
-    /// How long the edge waits after a line's last tunnel; none = the product's.
+    /// How long the edge waits after a line's last tunnel; none = the product's. For an edge in
+    /// this process.
     pub linger: Option<Duration>,
+    /// How many edges run as processes of their own; none = one, in this process.
+    pub edges: Option<u8>,
 }
 
 /// Where everything listens.
 #[derive(Clone, Debug, Serialize)]
 pub struct Addresses {
-    /// The edge's gateway.
+    /// The first edge's gateway.
     pub gateway: SocketAddr,
     /// Customer and admin APIs.
     pub api: SocketAddr,
-    /// The edge's health and metrics.
+    /// The first edge's health and metrics.
     pub edge_admin: SocketAddr,
     /// The simulated management API.
     pub sandbox_api: SocketAddr,
@@ -84,12 +85,15 @@ pub struct System {
     pub platform: Arc<Platform>,
     /// The simulated provider.
     pub sandbox: Sandbox,
-    /// The edge.
-    pub edge: Edge,
+    /// The edges.
+    pub edges: Edges,
+    /// Where each edge listens, the first one first.
+    pub places: Vec<Place>,
     /// The data directory, held until the end.
     pub dir: DataDir,
     /// Whether real addresses are bought.
     pub real: bool,
+    run_file: Arc<RunFile>,
     schedules: JoinSet<()>,
     api: JoinHandle<std::io::Result<()>>,
     api_end: oneshot::Sender<()>,
@@ -104,9 +108,8 @@ impl System {
         let dir = DataDir::open(&settings.data_dir, settings.reset)?;
         // Ports first: who finds one taken has changed nothing yet.
         let ports = settings.ports;
-        let gateway_listener = listen(ports.gateway, "--gateway")?;
+        let doors = Doors::open(&ports, settings.edges)?;
         let api_listener = listen(ports.api, "--api")?;
-        let admin_listener = listen(ports.edge_admin, "--edge-admin")?;
 
         let clock = Arc::new(JumpClock::default());
         let secrets = Arc::new(SecretsFile::open(&dir, &secret_names(), lent(settings.real.as_ref()))?);
@@ -116,7 +119,8 @@ impl System {
         store.create_tables().await.map_err(|e| Failure::part("the store", e))?;
         providers(&store, &sandbox, &settings, &clock).await?;
 
-        let edge_endpoint = local_addr(&gateway_listener)?.to_string();
+        let places = doors.places();
+        let Some(first) = places.first() else { unreachable!("at least one edge is asked for") };
         let platform = Arc::new_cyclic(|whole| Platform {
             store: store.clone(),
             clock: Arc::clone(&clock) as _,
@@ -124,20 +128,29 @@ impl System {
             secrets: Arc::clone(&secrets) as _,
             events: Arc::new(LoggedEvents),
             later: Arc::new(Tasks::new(whole.clone(), Arc::clone(&clock))),
-            edge_endpoint,
+            edge_endpoint: first.gateway.to_string(),
             // Everybody who can reach this run comes from loopback.
             bounds: Bounds { private_sources: true, ..Bounds::default() },
         });
         let keys = seed::accounts(&platform, &secrets).await?;
         let at = Addresses {
-            gateway: local_addr(&gateway_listener)?,
+            gateway: first.gateway,
             api: local_addr(&api_listener)?,
-            edge_admin: local_addr(&admin_listener)?,
+            edge_admin: first.admin,
             sandbox_api: sandbox.api_addr(),
             sandbox_gateway: sandbox.gateway_addr(),
         };
 
-        let edge = start_edge(&dir, &settings, &platform, &secrets, gateway_listener, admin_listener).await?;
+        let run_file = Arc::new(RunFile::new(&dir, at.clone(), &places));
+        let around = Around {
+            dir: &dir,
+            linger: settings.linger,
+            engine: &engine,
+            platform: &platform,
+            secrets: &secrets,
+            run_file: &run_file,
+        };
+        let edges = doors.start(&around).await?;
         let api_listener =
             tokio::net::TcpListener::from_std(api_listener).map_err(|e| Failure::part("a listener", e))?;
         let (api_end, ended) = oneshot::channel();
@@ -152,39 +165,43 @@ impl System {
             clock,
             platform,
             sandbox,
-            edge,
+            edges,
+            places,
             dir,
             real: settings.real.is_some(),
+            run_file,
             schedules,
             api,
             api_end,
         };
-        system.write_run_file()?;
+        system.run_file.publish()?;
         Ok(system)
     }
 
-    fn write_run_file(&self) -> Result<(), Failure> {
-        let origin_ca = self.dir.join(simulator::CA);
-        let run = RunFile { pid: std::process::id(), at: &self.at, origin_ca: &origin_ca };
-        let text = serde_json::to_vec_pretty(&run).map_err(|e| Failure::part(RUN_FILE, e))?;
-        self.dir.replace(RUN_FILE, &text)
+    /// The edge, if it runs in this process.
+    #[must_use]
+    pub fn edge(&self) -> Option<&Edge> {
+        match &self.edges {
+            Edges::Here(edge) => Some(edge),
+            Edges::Processes(..) => None,
+        }
     }
 
-    /// Drains the edge, so that every byte is settled, then ends the rest.
+    /// Drains the edges, so that every byte is settled, then ends the rest.
     ///
     /// # Errors
     /// An edge that could not settle all it had counted; its journal keeps the rest.
     pub async fn shutdown(mut self) -> Result<(), Failure> {
-        let drained = self.edge.drain(DRAIN).await.map_err(|e| Failure::part("the edge", e));
+        let drained = self.edges.drain().await;
         self.schedules.shutdown().await;
         // Who holds a connection open must not hold up the end.
         let _ = self.api_end.send(());
-        if tokio::time::timeout(DRAIN, &mut self.api).await.is_err() {
+        if tokio::time::timeout(FINISHING, &mut self.api).await.is_err() {
             self.api.abort();
         }
         self.sandbox.shutdown().await;
-        let _ = std::fs::remove_file(self.dir.join(RUN_FILE));
-        drained.map(drop)
+        self.run_file.remove();
+        drained
     }
 }
 
@@ -230,39 +247,6 @@ async fn providers(store: &Store, sandbox: &Sandbox, settings: &Settings, clock:
             }
             provider_rows::retire(store, &provider_rows::real(), now).await
         }
-    }
-}
-
-async fn start_edge(
-    dir: &DataDir,
-    settings: &Settings,
-    platform: &Arc<Platform>,
-    secrets: &Arc<SecretsFile>,
-    gateway: TcpListener,
-    admin: TcpListener,
-) -> Result<Edge, Failure> {
-    let mut config = EdgeConfig::new(edge_id(), dir.join(EDGE_DIR));
-    // The simulated super-proxy listens on loopback; everything else special stays refused.
-    config.dial_allow = LOOPBACK.iter().filter_map(|net| net.parse().ok()).collect();
-    config.access_log.path = Some(config.data_dir.join("access.log"));
-    config.linger = settings.linger.unwrap_or(config.linger);
-    let deps = EdgeDeps {
-        store: platform.store.clone(),
-        clock: Arc::clone(&platform.clock),
-        resolver: Arc::new(SystemResolver),
-        assigner: Arc::new(AssignHere::new(Arc::clone(platform))),
-        secrets: Arc::clone(secrets) as _,
-        pepper: secrets.need(PEPPER)?,
-    };
-    Edge::start(config, deps, gateway, admin).await.map_err(|e| Failure::part("the edge", e))
-}
-
-const LOOPBACK: [&str; 2] = ["127.0.0.0/8", "::1/128"];
-
-fn edge_id() -> EdgeId {
-    match EdgeId::new(EDGE) {
-        Ok(id) => id,
-        Err(e) => unreachable!("{e}"),
     }
 }
 

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tollgate_domain::budget::Bucket;
 use tollgate_domain::customer::Credential;
-use tollgate_domain::id::LineKey;
+use tollgate_domain::id::{CustomerId, LineKey};
 use tollgate_domain::plan;
 use tollgate_domain::time::Clock;
 use tollgate_sandbox::{Sandbox, SandboxConfig};
 use tollgate_store::SystemClock;
-use tollgate_store::allowance::Grant;
+use tollgate_store::allowance::{Grant, Rostered, Take};
 use tollgate_store::api_key::{ApiKey, Holder, Role};
 use tollgate_store::customer::Created;
 use tollgate_store::line::LineMark;
@@ -184,6 +184,23 @@ impl Shop {
         let key = LineKey { customer: "demo".parse().unwrap(), label: line.parse().unwrap() };
         assert_eq!(store.line_opened(&key, &session, then).await.unwrap(), LineMark::Done);
         assert_eq!(store.line_quiet(&key, &session, then).await.unwrap(), LineMark::Done);
+    }
+
+    /// An edge with a lease of `demo` and a tunnel on its line, not heard of for an hour.
+    ///
+    /// # Panics
+    /// If there is no such line, or it cannot be written.
+    pub async fn edge_that_fell_silent(&self, edge: &str, line: &str) {
+        let store = self.cloud.store();
+        let then = SystemClock.now().minus(Duration::from_secs(3600));
+        let session = store.start_epoch(&edge.parse().unwrap(), then).await.unwrap();
+        let customer: CustomerId = "demo".parse().unwrap();
+        let bucket = store.allowances(&customer).await.unwrap().remove(0).0;
+        store.roster_add(&session, &Rostered { customer: customer.clone(), bucket: bucket.clone() }).await.unwrap();
+        let took = store.take(&customer, &bucket, &session, 1000, 0, 0).await.unwrap();
+        assert!(matches!(took, Take::Taken { .. }), "{took:?}");
+        let key = LineKey { customer, label: line.parse().unwrap() };
+        assert_eq!(store.line_opened(&key, &session, then).await.unwrap(), LineMark::Done);
     }
 
     /// An edge's question for a line of the customer.

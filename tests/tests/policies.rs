@@ -52,6 +52,8 @@ async fn customers(shop: &Shop) {
         ("GET", "/admin/proxies/providers", None, 200),
         ("GET", "/admin/audit", None, 200),
         ("GET", "/admin/live", None, 200),
+        ("GET", "/admin/edges", None, 200),
+        ("GET", "/admin/users/demo/usage", None, 200),
         ("POST", "/admin/logs/rotate", Some(kept.clone()), 202),
         ("GET", "/v1/me", None, 200),
         ("GET", "/v1/me/usage", None, 200),
@@ -170,6 +172,9 @@ async fn schedules(shop: &Shop) {
     shop.customer_without_budget("rich").await;
     shop.grant_too_much("rich").await;
     open(shop, "quiet", "de", "edge").await;
+    shop.edge_that_fell_silent("gone", "quiet").await;
+    shop.admin("POST", "/admin/edges/gone/drain", Some(&json!({})), 202).await;
+    shop.admin("POST", "/admin/edges/gone/lost", Some(&json!({ "force": true })), 200).await;
     shop.fell_quiet_long_ago("quiet").await;
     shop.release_at_once().await;
     for line in ["edge0", "api0"] {

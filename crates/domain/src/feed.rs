@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::allow::Block;
-use crate::id::{CustomerId, LineKey, LineLabel, ProviderId, RequestId, UserName};
+use crate::id::{CustomerId, EdgeSession, LineKey, LineLabel, ProviderId, RequestId, UserName};
 use crate::live::ConnectionId;
 use crate::time::Timestamp;
 
@@ -61,6 +61,16 @@ pub enum Command {
         /// Most tunnels to name.
         limit: u16,
         /// When it was asked: nobody waits for a late answer.
+        at: Timestamp,
+    },
+    /// Accept no more, let tunnels finish, cut the rest, settle and close all leases; and stay
+    /// there to be asked.
+    Drain {
+        /// Which life: the next one of the edge is not meant.
+        session: EdgeSession,
+        /// Seconds that tunnels get to finish.
+        within_s: u32,
+        /// When it was asked.
         at: Timestamp,
     },
 }
@@ -134,6 +144,7 @@ mod tests {
             Entity::Command(kick(Selector::Connection("e1.2-3".parse().unwrap()))),
             Entity::Command(Command::RotateLogs { at }),
             Entity::Command(Command::ReportLive { request: "01J".parse().unwrap(), customer: None, limit: 9, at }),
+            Entity::Command(Command::Drain { session: "e1.2".parse().unwrap(), within_s: 60, at }),
         ] {
             let change = Change { entity, version: 7 };
             let text = serde_json::to_string(&change).unwrap();

@@ -106,6 +106,7 @@ codes! {
     Forbidden "FORBIDDEN" 403 http_request_denied Policy;
     NotFound "NOT_FOUND" 404 http_request_error Failure;
     Conflict "CONFLICT" 409 http_request_error Failure;
+    EdgeAlive "EDGE_ALIVE" 409 http_request_error Failure 15;
     IdempotencyMismatch "IDEMPOTENCY_MISMATCH" 422 http_request_error Failure;
     RateLimited "RATE_LIMITED" 429 http_request_denied Policy 1;
 

@@ -1,6 +1,8 @@
 //! Edges: `EDGE#<id>`, which life an edge is in and when it was last heard of; all of them are
 //! listed under `EDGES`.
 
+mod ends;
+
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
@@ -29,6 +31,34 @@ pub struct EdgeRow {
     /// of. They are no dead edges: their lines are used and their shares are theirs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub leaving: BTreeMap<EdgeSession, Timestamp>,
+    /// Earlier lives that did not end by themselves and may hold leases, and when each was last
+    /// heard of: a crash whose journal was not settled yet.
+    #[serde(default)]
+    pub unsettled: BTreeMap<EdgeSession, Timestamp>,
+    /// Lives that were declared lost, and when.
+    #[serde(default)]
+    pub lost: BTreeMap<EdgeSession, Timestamp>,
+    /// Since when the current life has been draining.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub draining_at: Option<Timestamp>,
+    /// When the current life ended by itself, every lease closed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended_at: Option<Timestamp>,
+    /// Tunnels of the current life at its last heartbeat that told them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tunnels: Option<u64>,
+}
+
+impl EdgeRow {
+    /// When `session`, a life of this edge, was last heard of; none = this row knows of no
+    /// such life.
+    #[must_use]
+    pub fn last_heard(&self, session: &EdgeSession) -> Option<Timestamp> {
+        if session.epoch == self.epoch {
+            return Some(self.heartbeat);
+        }
+        self.leaving.get(session).or_else(|| self.unsettled.get(session)).copied()
+    }
 }
 
 /// What came of a heartbeat.
@@ -46,6 +76,8 @@ pub enum Heartbeat {
         /// The life in force.
         epoch: u64,
     },
+    /// Somebody declared this life lost: its leases are no longer its own. It must carry nobody.
+    Lost,
 }
 
 impl Store {
@@ -87,12 +119,22 @@ impl Store {
         loop {
             let found: Option<EdgeRow> = self.read(&key).await?;
             let before = found.as_ref().map_or(0, |row| row.epoch);
+            let unsettled = match &found {
+                Some(row) => self.left_behind(edge, row, elders).await?,
+                None => BTreeMap::new(),
+            };
+            let lost = found.map_or_else(BTreeMap::new, |row| row.lost);
             let row = EdgeRow {
                 epoch: before + 1,
                 started_at: now,
                 heartbeat: now,
                 start: start.clone(),
                 leaving: leaving.clone(),
+                lost: lost.into_iter().filter(|(s, _)| unsettled.contains_key(s)).collect(),
+                unsettled,
+                draining_at: None,
+                ended_at: None,
+                tunnels: None,
             };
             let write = || {
                 let w = Write::put(key.clone(), encode(&key, &row, None)?);
@@ -114,22 +156,46 @@ impl Store {
         }
     }
 
-    /// Tells that `session` lives, if no later life has started.
+    /// Tells that `session` lives, if no later life has started and nobody declared it lost.
     ///
     /// # Errors
     /// [`StoreError`]; safe to repeat.
     pub async fn heartbeat(&self, session: &EdgeSession, now: Timestamp) -> Result<Heartbeat, StoreError> {
+        self.beat(session, None, now).await
+    }
+
+    /// As [`Self::heartbeat`], with the tunnels that the life carries.
+    ///
+    /// # Errors
+    /// [`StoreError`]; safe to repeat.
+    pub async fn heartbeat_carrying(
+        &self,
+        session: &EdgeSession,
+        tunnels: u64,
+        now: Timestamp,
+    ) -> Result<Heartbeat, StoreError> {
+        self.beat(session, Some(tunnels), now).await
+    }
+
+    async fn beat(&self, session: &EdgeSession, tunnels: Option<u64>, now: Timestamp) -> Result<Heartbeat, StoreError> {
         let write = || {
-            Ok(Write::update(keys::edge(&session.edge), "SET heartbeat = :now")
-                .when("epoch = :e")
+            let set = tunnels.map_or("", |_| ", tunnels = :tunnels");
+            let beat = Write::update(keys::edge(&session.edge), format!("SET heartbeat = :now{set}"))
+                .when("epoch = :e AND attribute_not_exists(lost.#s)")
+                .name("#s", session.to_string())
                 .value(":e", n(session.epoch))
-                .value(":now", value(&now)?))
+                .value(":now", value(&now)?);
+            Ok(match tunnels {
+                Some(tunnels) => beat.value(":tunnels", n(tunnels)),
+                None => beat,
+            })
         };
         match self.write(write).await {
             Ok(_) => Ok(Heartbeat::Beating),
             Err(Failure::Condition(old)) => {
                 let old: Option<EdgeRow> = old_item(old).map(decode).transpose()?;
                 match old {
+                    Some(row) if row.lost.contains_key(session) => Ok(Heartbeat::Lost),
                     Some(row) if row.leaving.contains_key(session) => {
                         self.heartbeat_leaving(session, row.epoch, now).await
                     }
@@ -148,7 +214,7 @@ impl Store {
     ) -> Result<Heartbeat, StoreError> {
         let write = || {
             Ok(Write::update(keys::edge(&session.edge), "SET leaving.#s = :now")
-                .when("attribute_exists(leaving.#s)")
+                .when("attribute_exists(leaving.#s) AND attribute_not_exists(lost.#s)")
                 .name("#s", session.to_string())
                 .value(":now", value(&now)?))
         };

@@ -211,6 +211,15 @@ pub(crate) fn allowances(customer: &CustomerId) -> String {
     format!("ALLOW#{customer}")
 }
 
+/// Bytes of a lost lease that came back all the same.
+pub(crate) fn late(customer: &CustomerId, session: &EdgeSession, bucket: &Bucket) -> Key {
+    Key::new(Table::Usage, late_list(customer), format!("{session}#{bucket}"))
+}
+
+pub(crate) fn late_list(customer: &CustomerId) -> String {
+    format!("LATE#{customer}")
+}
+
 pub(crate) fn cap(customer: &CustomerId) -> Key {
     Key::new(Table::Usage, format!("CAP#{customer}"), "CAP")
 }

@@ -33,6 +33,7 @@ mod item;
 mod keys;
 pub mod line;
 pub mod live;
+pub mod lost;
 pub mod plan;
 pub mod provider;
 pub mod proxy;

@@ -6,8 +6,10 @@ use std::time::Duration;
 use tollgate_domain::budget::{Ended, Ending};
 use tollgate_store::StoreError;
 use tollgate_store::allowance::Rostered;
+use tollgate_store::lost::Late;
 
 use super::Books;
+use crate::ledger::Lease;
 
 impl Books {
     pub(super) fn begin_closing(&mut self, n: usize) {
@@ -28,17 +30,28 @@ impl Books {
         false
     }
 
+    /// Takes back what is left of a closing lease; whether every byte of it is back or counted: no
+    /// operation is under way.
+    async fn given_back(&mut self, n: usize) -> bool {
+        let lease = Arc::clone(&self.held[n].lease);
+        for _ in 0..1000 {
+            self.held[n].given_up += lease.drain();
+            let moved = self.account.moved(&self.core.journal, &lease);
+            if self.held[n].given_up + moved == self.held[n].known.given() {
+                return true;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        false
+    }
+
     /// Closes what is to be closed: folds what moved, returns the rest.
     pub(super) async fn finish_closing(&mut self) -> Result<(), StoreError> {
         while let Some(n) = self.held.iter().position(|h| h.known.closing()) {
             let lease = Arc::clone(&self.held[n].lease);
-            let mut given_up = lease.drain();
-            for _ in 0..1000 {
-                if given_up + self.account.moved(&self.core.journal, &lease) == self.held[n].known.given() {
-                    break;
-                }
-                tokio::time::sleep(Duration::from_millis(1)).await;
-                given_up += lease.drain();
+            if !self.given_back(n).await {
+                // Closed now, what it moves would be billed to nobody.
+                return Err(StoreError::Unavailable("an operation is still under way".to_owned()));
             }
             // Counters must be in the store before the journal forgets them.
             if !self.write_rows().await {
@@ -61,8 +74,9 @@ impl Books {
                             lease.note_taken(self.held[n].known.taken());
                             continue;
                         }
-                        Ended::Lost | Ended::Refused => {
-                            tracing::error!(customer = %self.account.id, ?answer, "closing refused")
+                        Ended::Lost => self.tell_late(&lease, moved).await?,
+                        Ended::Refused => {
+                            tracing::error!(customer = %self.account.id, ?answer, "closing refused");
                         }
                     }
                 }
@@ -76,6 +90,21 @@ impl Books {
             self.held.remove(n);
         }
         Ok(())
+    }
+
+    /// Somebody declared this life lost while it carried on: what it moved since is shown, not billed.
+    async fn tell_late(&self, lease: &Lease, moved: u64) -> Result<(), StoreError> {
+        let settled = self.held.iter().find(|h| h.lease.serial == lease.serial).map_or(0, |h| h.known.settled());
+        let late = Late {
+            session: self.core.session.clone(),
+            bucket: lease.bucket.clone(),
+            moved,
+            settled,
+            doubt: 0,
+            at: self.core.clock.now(),
+        };
+        tracing::error!(customer = %self.account.id, late_bytes = late.bytes(), "the lease was declared lost");
+        self.core.store.record_late(&self.account.id, &late).await.map(drop)
     }
 
     pub(super) async fn close_all(&mut self) -> bool {

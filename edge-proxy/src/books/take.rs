@@ -120,7 +120,7 @@ impl Books {
         self.account.ledger.opened(&lease);
         // The rate is measured lease by lease.
         self.took = None;
-        self.held.push(Held { lease, known: Holding::new() });
+        self.held.push(Held { lease, known: Holding::new(), given_up: 0 });
         let n = self.held.len() - 1;
         let took = self.take_more(n).await?;
         if !took {

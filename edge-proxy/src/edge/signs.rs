@@ -6,18 +6,26 @@ use std::time::Duration;
 
 use tollgate_store::edge::Heartbeat;
 
+use super::drain;
 use crate::core::Core;
 
 /// Tells the store that the edge lives.
 pub(super) async fn beat(core: Arc<Core>) {
     loop {
         tokio::time::sleep(core.config.heartbeat_interval).await;
-        match core.store.heartbeat(&core.session, core.clock.now()).await {
+        let tunnels = core.metrics.open_tunnels.load(Ordering::Relaxed);
+        match core.store.heartbeat_carrying(&core.session, tunnels, core.clock.now()).await {
             Ok(Heartbeat::Beating) => {}
             // Its successor knows of it.
             Ok(Heartbeat::Leaving { .. }) => {}
             Ok(Heartbeat::Superseded { epoch }) => {
                 tracing::warn!(session = %core.session, epoch, "a later life of this edge has started");
+            }
+            Ok(Heartbeat::Lost) => {
+                // What moves from here on is nobody's: only a new life may carry customers.
+                tracing::error!(session = %core.session, "this life was declared lost: it carries nobody until it is started again");
+                drain::in_place(core, Duration::ZERO).await;
+                return;
             }
             Err(e) => {
                 core.metrics.store_failures.fetch_add(1, Ordering::Relaxed);

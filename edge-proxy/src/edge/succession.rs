@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Edge, until};
+use super::Edge;
+use super::drain::until;
 use crate::access_log::AccessLog;
 use crate::config::{LiveConfig, Settings};
 use crate::elders;

@@ -11,6 +11,7 @@ mod commands;
 mod connect;
 mod crash;
 mod detect;
+mod ends;
 mod fleet;
 mod framing;
 mod front;

@@ -3,6 +3,7 @@
 mod audit;
 mod contract;
 mod credentials;
+mod edges;
 mod ips;
 mod keys;
 mod kick;
@@ -11,6 +12,7 @@ mod logs;
 mod plans;
 mod providers;
 mod proxies;
+mod usage;
 mod users;
 
 use std::sync::Arc;
@@ -38,6 +40,7 @@ pub fn admin_router(platform: Arc<Platform>) -> Router {
         .route("/{id}/auth", post(users::auth))
         .route("/{id}/ips", get(ips::list).post(ips::add).delete(ips::remove))
         .route("/{id}/limits", post(contract::limits))
+        .route("/{id}/usage", get(usage::show))
         .route("/{id}/keys", get(keys::list).post(keys::create))
         .route("/{id}/keys/{key}", delete(keys::revoke))
         .route("/{id}/credentials", get(credentials::list))
@@ -50,6 +53,9 @@ pub fn admin_router(platform: Arc<Platform>) -> Router {
         .route("/admin/plans", get(plans::list).post(plans::create))
         .route("/admin/audit", get(audit::list))
         .route("/admin/live", get(live::list))
+        .route("/admin/edges", get(edges::list))
+        .route("/admin/edges/{id}/drain", post(edges::drain))
+        .route("/admin/edges/{id}/lost", post(edges::lost))
         .route("/admin/logs/rotate", post(logs::rotate))
         .route("/healthz", get(healthz))
         .fallback(no_route)

@@ -180,6 +180,8 @@ async fn viewers_read_operators_change_customers_owners_change_the_rest() {
         (&delete, "/admin/users/demo/ips?net=8.8.8.8"),
         (&post, "/admin/users/demo/limits"),
         (&post, "/admin/logs/rotate"),
+        (&post, "/admin/edges/e1/drain"),
+        (&post, "/admin/edges/e1/lost"),
         (&post, "/admin/users/demo/keys"),
         (&delete, "/admin/users/demo/keys/k"),
         (&post, "/admin/users/demo/credentials/demo/rotate"),

@@ -7,7 +7,7 @@ use tokio::runtime::Runtime;
 
 use crate::world::{Answer, OWNER, World};
 
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 12] = [
     "/v1/assignments",
     "/v1/ips",
     "/admin/users",
@@ -16,6 +16,8 @@ const PATHS: [&str; 10] = [
     "/admin/users/demo/auth",
     "/admin/users/demo/kick",
     "/admin/users/demo/limits",
+    "/admin/edges/e1/drain",
+    "/admin/edges/e1/lost",
     "/admin/plans",
     "/admin/proxies/providers",
 ];
@@ -31,7 +33,7 @@ fn ours(answer: &Answer) {
 /// Bytes, texts, and JSON that is nearly right.
 fn body() -> impl Strategy<Value = Vec<u8>> {
     let fields = "(line|country|type|hold|name|plan|id|user|days|expiresAt|reason|code|limits|price|maxHops|net|note|mode\
-                  |threads|quotaBytes|targets|sourceIp|connection)";
+                  |threads|quotaBytes|targets|sourceIp|connection|epoch|force|withinSeconds)";
     let values = "(null|true|-1|0|1e9|18446744073709551616|\"\\PC{0,12}\"|\\[\\]|\\{\\}|\"be\"|\"a\"|\"until_closed\"\
                   |\"203.0.113.0/24\"|\"::/0\")";
     let field = (fields, values).prop_map(|(f, v)| format!("\"{f}\":{v}"));

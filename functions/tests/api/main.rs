@@ -8,6 +8,7 @@ mod admin;
 mod assignments;
 mod commands;
 mod customers;
+mod edges;
 mod faults;
 mod frame;
 mod fuzz;

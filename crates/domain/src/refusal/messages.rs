@@ -269,6 +269,16 @@ fn words(code: Code) -> (Words, Words) {
             ),
             ("Foi alterado nesse meio-tempo ou já existe", "Leia de novo e repita a alteração se ainda for o caso."),
         ),
+        Code::EdgeAlive => (
+            (
+                "The edge still tells that it lives",
+                "End its machine and ask again (with a new Idempotency-Key), drain it instead, or send force if you know that it carries nobody.",
+            ),
+            (
+                "O edge ainda dá sinal de vida",
+                "Encerre a máquina dele e peça de novo (com outra Idempotency-Key), drene-o, ou envie force se souber que ele não atende ninguém.",
+            ),
+        ),
         Code::IdempotencyMismatch => (
             (
                 "This Idempotency-Key was used with another request",

@@ -97,7 +97,7 @@ fn codes_keep_their_published_status() {
         (404, "NOT_FOUND".into()),
         (405, "METHOD_NOT_ALLOWED".into()),
         (407, "AUTH_REQUIRED AUTH_FAILED".into()),
-        (409, "LINE_MISMATCH CONFLICT PROVIDER_NO_STOCK POOL_CAP_REACHED".into()),
+        (409, "LINE_MISMATCH CONFLICT EDGE_ALIVE PROVIDER_NO_STOCK POOL_CAP_REACHED".into()),
         (413, "BODY_TOO_LARGE".into()),
         (422, "IDEMPOTENCY_MISMATCH".into()),
         (429, "THREADS_EXCEEDED QPS_EXCEEDED LOCKED_OUT LINES_EXCEEDED IP_LIMIT RATE_LIMITED".into()),

@@ -6,6 +6,7 @@
 mod allowances;
 mod commands;
 mod conformance;
+mod lost;
 mod sessions;
 mod strikes;
 mod units;

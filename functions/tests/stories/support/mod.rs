@@ -52,6 +52,7 @@ pub fn quick() -> Bounds {
         no_stock_memory: Duration::from_secs(60),
         provider_call: Duration::from_secs(3),
         live_wait: Duration::from_millis(300),
+        edge_silence: Duration::from_millis(300),
         private_sources: false,
     }
 }

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
-use tollgate_edge::config::Settings;
-use tollgate_edge::notify::Notify;
-use tollgate_edge::takeover::{self, ListenerKind, NamedListener, Offer, Taken};
-use tollgate_edge::{Edge, aws};
 
-use crate::{Args, listening};
+use super::{Args, listening};
+use crate::config::Settings;
+use crate::notify::Notify;
+use crate::takeover::{self, ListenerKind, NamedListener, Offer, Taken};
+use crate::{Edge, aws};
 
 type Failure = Box<dyn std::error::Error>;
 
@@ -51,7 +51,7 @@ enum Event {
 }
 
 /// Serves until told to stop, or until a successor has taken over and the tunnels have ended.
-pub(crate) async fn run(args: &Args, settings: Settings) -> Result<(), Failure> {
+pub(super) async fn run(args: &Args, settings: Settings) -> Result<(), Failure> {
     // First: a signal during the start must not have the system's own meaning.
     let mut signals = Signals::new()?;
     let notify = Notify::new(|key| std::env::var_os(key));

@@ -4,15 +4,16 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tollgate_edge::config::Settings;
-use tollgate_edge::takeover::{ListenerKind, NamedListener, Received};
+
+use crate::config::Settings;
+use crate::takeover::{ListenerKind, NamedListener, Received};
 
 /// Connections that wait to be accepted; the system's own limit (`net.core.somaxconn`) is lower by
 /// default. A hand-over or a burst must fit.
 const BACKLOG: i32 = 4096;
 
 /// All that the settings ask for.
-pub(crate) fn listeners(settings: &Settings, received: &mut Option<Received>) -> Result<Vec<NamedListener>, String> {
+pub(super) fn listeners(settings: &Settings, received: &mut Option<Received>) -> Result<Vec<NamedListener>, String> {
     let wanted = settings.listen.iter().map(|a| (ListenerKind::Gateway, *a));
     let wanted = wanted.chain(settings.tls_listen.iter().map(|a| (ListenerKind::Tls, *a)));
     let wanted = wanted.chain([(ListenerKind::Admin, settings.admin)]);

@@ -1,0 +1,124 @@
+//! What a customer used, as both routers show it: buckets with what edges hold of them, daily
+//! counters, and what came too late.
+
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
+use tollgate_domain::budget::{Allowance, Bucket, Lease, LeaseState};
+use tollgate_domain::customer::Customer;
+use tollgate_domain::id::EdgeSession;
+use tollgate_domain::time::Timestamp;
+
+use super::body::invalid;
+use super::envelope::Refused;
+use super::views;
+use crate::outcome::store;
+use crate::platform::Platform;
+
+/// Whom the figures are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum For {
+    /// The customer: sums.
+    Customer,
+    /// An operator: also which life of which edge holds what.
+    Operator,
+}
+
+/// The usage of `customer` in `month` (`yyyy-mm`; none = the one of `now`).
+pub(super) async fn usage(
+    platform: &Platform,
+    customer: &Customer,
+    month: Option<String>,
+    now: Timestamp,
+    whom: For,
+) -> Result<Value, Refused> {
+    let month = month.unwrap_or_else(|| now.month());
+    if !is_month(&month) {
+        return Err(invalid("month: yyyy-mm"));
+    }
+    let id = &customer.id;
+    let read = futures_util::future::try_join3(
+        platform.store.allowances(id),
+        platform.store.usage(id, &month),
+        platform.store.late(id),
+    );
+    let (buckets, rows, late) = Box::pin(read).await.map_err(store)?;
+    let mut days: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
+    for (key, day) in &rows {
+        let sum = days.entry(&key.day).or_default();
+        sum.0 = sum.0.saturating_add(day.ingress);
+        sum.1 = sum.1.saturating_add(day.egress);
+        sum.2 = sum.2.saturating_add(day.connections);
+    }
+    let total = days.values().fold(0u64, |sum, d| sum.saturating_add(d.0).saturating_add(d.1));
+    let days = days.iter().map(|(day, (ingress, egress, connections))| {
+        json!({ "day": day, "ingressBytes": ingress, "egressBytes": egress, "connections": connections })
+    });
+    let mut shown = json!({
+        "month": month,
+        "totalBytes": total,
+        "quotaBytes": customer.limits.quota_bytes,
+        "buckets": buckets.iter().map(|(b, a)| bucket(b, a, whom)).collect::<Vec<_>>(),
+        "days": days.collect::<Vec<_>>(),
+        "lateBytes": late.iter().fold(0u64, |sum, l| sum.saturating_add(l.bytes())),
+    });
+    if whom == For::Operator {
+        let late = late.iter().map(|l| {
+            json!({
+                "edge": l.session.edge,
+                "epoch": l.session.epoch,
+                "bytes": l.bytes(),
+                "doubtBytes": l.doubt,
+                "at": views::time(l.at),
+            })
+        });
+        shown["late"] = late.collect::<Vec<_>>().into();
+    }
+    Ok(shown)
+}
+
+fn bucket(bucket: &Bucket, a: &Allowance, whom: For) -> Value {
+    let sum = |f: fn(&Lease) -> u64| a.leases.values().fold(0u64, |sum, l| sum.saturating_add(f(l)));
+    let mut shown = json!({
+        "kind": match bucket {
+            Bucket::Plan { .. } => "plan",
+            Bucket::Pack { .. } => "pack",
+            Bucket::Unlimited { .. } => "unlimited",
+        },
+        "grantedBytes": a.granted,
+        "usedBytes": a.used(),
+        "availableBytes": a.available,
+        // Held by edges and neither moved nor in doubt: used or given back within seconds.
+        "leasedBytes": sum(|l| l.taken.saturating_sub(l.settled).saturating_sub(l.doubt)),
+        // Part of what is used; never billed.
+        "doubtBytes": sum(|l| l.doubt),
+        "from": views::time(a.spend_from),
+        "until": views::time(a.spend_until),
+    });
+    if whom == For::Operator {
+        shown["leases"] = a.leases.iter().map(|(session, l)| lease(session, l)).collect::<Vec<_>>().into();
+    }
+    shown
+}
+
+fn lease(session: &EdgeSession, l: &Lease) -> Value {
+    json!({
+        "edge": session.edge,
+        "epoch": session.epoch,
+        "state": match l.state {
+            LeaseState::Open => "open",
+            LeaseState::Lost => "lost",
+        },
+        "takenBytes": l.taken,
+        "settledBytes": l.settled,
+        "doubtBytes": l.doubt,
+    })
+}
+
+fn is_month(s: &str) -> bool {
+    let digits = |t: &str| t.bytes().all(|b| b.is_ascii_digit());
+    match s.split_once('-') {
+        Some((y, m)) => y.len() == 4 && m.len() == 2 && digits(y) && digits(m) && ("01"..="12").contains(&m),
+        None => false,
+    }
+}
