@@ -24,6 +24,7 @@ mod packaging;
 mod policy;
 mod ports;
 mod program;
+mod proof;
 mod reach;
 mod refusals;
 mod rules;

@@ -69,7 +69,7 @@ async fn bind() -> (TcpListener, SocketAddr) {
 pub struct Around {
     pub gateway: SocketAddr,
     pub admin: SocketAddr,
-    tables_at: SocketAddr,
+    pub tables_at: SocketAddr,
     others_at: SocketAddr,
     dir: TempDir,
     tasks: [JoinHandle<()>; 2],
