@@ -1,5 +1,5 @@
-//! Edges: `EDGE#<id>`, which life an edge is in and when it was last heard of; all of them are
-//! listed under `EDGES`.
+//! Edges: `EDGE#<id>`, which life an edge is in and when it was last heard of; those that may
+//! live, or have left something open, are listed under `EDGES`.
 
 use std::collections::BTreeMap;
 
@@ -21,14 +21,36 @@ pub struct EdgeRow {
     pub epoch: u64,
     /// When that began.
     pub started_at: Timestamp,
-    /// When it was last heard of.
+    /// When it was last heard of, by its own clock.
     pub heartbeat: Timestamp,
+    /// Counts its signs of life: starts and heartbeats.
+    #[serde(default)]
+    pub beats: u64,
     /// Tells one start from another, so that a start whose answer was lost knows itself again.
     pub start: String,
     /// Earlier lives that handed over and still end their tunnels, and when each was last heard
     /// of. They are no dead edges: their lines are used and their shares are theirs.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub leaving: BTreeMap<EdgeSession, Timestamp>,
+}
+
+/// What shows that a life goes on: it is another one after each heartbeat. It tells no time: who
+/// wants to know how long a life has been silent times it by a clock of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sign {
+    beats: u64,
+    heartbeat: Timestamp,
+}
+
+impl EdgeRow {
+    /// The sign of life of one of this edge's lives; none if the row knows it no more.
+    #[must_use]
+    pub fn sign(&self, session: &EdgeSession) -> Option<Sign> {
+        if session.epoch == self.epoch {
+            return Some(Sign { beats: self.beats, heartbeat: self.heartbeat });
+        }
+        self.leaving.get(session).map(|at| Sign { beats: 0, heartbeat: *at })
+    }
 }
 
 /// What came of a heartbeat.
@@ -69,10 +91,18 @@ impl Store {
         now: Timestamp,
     ) -> Result<EdgeSession, StoreError> {
         let session = self.next_epoch(edge, elders, now).await?;
+        self.list_edge(edge).await?;
+        Ok(session)
+    }
+
+    /// Lists an edge that lives: it may have been taken off the list while it was cut off.
+    ///
+    /// # Errors
+    /// [`StoreError`]; safe to repeat.
+    pub async fn list_edge(&self, edge: &EdgeId) -> Result<(), StoreError> {
         let entry = keys::edge_entry(edge);
         let put = || Ok(Write::put(entry.clone(), entry.attributes()));
-        self.write(put).await.map_err(Failure::into_store)?;
-        Ok(session)
+        self.write(put).await.map(drop).map_err(Failure::into_store)
     }
 
     async fn next_epoch(
@@ -86,11 +116,12 @@ impl Store {
         let start = Ulid::generate().to_string();
         loop {
             let found: Option<EdgeRow> = self.read(&key).await?;
-            let before = found.as_ref().map_or(0, |row| row.epoch);
+            let (before, beats) = found.as_ref().map_or((0, 0), |row| (row.epoch, row.beats));
             let row = EdgeRow {
                 epoch: before + 1,
                 started_at: now,
                 heartbeat: now,
+                beats: beats + 1,
                 start: start.clone(),
                 leaving: leaving.clone(),
             };
@@ -120,9 +151,13 @@ impl Store {
     /// [`StoreError`]; safe to repeat.
     pub async fn heartbeat(&self, session: &EdgeSession, now: Timestamp) -> Result<Heartbeat, StoreError> {
         let write = || {
-            Ok(Write::update(keys::edge(&session.edge), "SET heartbeat = :now")
+            // Repeated by itself it counts twice, which is a sign of life all the same.
+            let beat = "SET heartbeat = :now, beats = if_not_exists(beats, :zero) + :one";
+            Ok(Write::update(keys::edge(&session.edge), beat)
                 .when("epoch = :e")
                 .value(":e", n(session.epoch))
+                .value(":zero", n(0))
+                .value(":one", n(1))
                 .value(":now", value(&now)?))
         };
         match self.write(write).await {
@@ -159,7 +194,7 @@ impl Store {
         }
     }
 
-    /// All edges that ever started, in order of id.
+    /// The edges that may live or have left something open, in order of id.
     ///
     /// # Errors
     /// [`StoreError`].
@@ -176,5 +211,74 @@ impl Store {
     /// [`StoreError`].
     pub async fn edge(&self, id: &EdgeId) -> Result<Option<EdgeRow>, StoreError> {
         self.read(&keys::edge(id)).await
+    }
+    /// Ends a life that drained, or that was seen to be over: it leaves its edge's row, and if it
+    /// was the last one, the list of edges. Its epoch is never used again.
+    ///
+    /// # Errors
+    /// [`StoreError`]; safe to repeat.
+    pub async fn end_life(&self, session: &EdgeSession) -> Result<(), StoreError> {
+        let Some(row) = self.edge(&session.edge).await? else { return Ok(()) };
+        if row.leaving.contains_key(session) {
+            let write = || {
+                Ok(Write::update(keys::edge(&session.edge), "REMOVE leaving.#s")
+                    .when("attribute_exists(leaving.#s)")
+                    .name("#s", session.to_string()))
+            };
+            return match self.write(write).await {
+                // It is gone already: another attempt, or a later start that knows it no more.
+                Ok(_) | Err(Failure::Condition(_)) => Ok(()),
+                Err(e) => Err(e.into_store()),
+            };
+        }
+        if row.epoch != session.epoch || !row.leaving.is_empty() {
+            return Ok(());
+        }
+        // A heartbeat that is still on its way does not hinder it, a later start does.
+        let unlist = || {
+            let last = Write::update(keys::edge(&session.edge), "SET beats = if_not_exists(beats, :zero) + :one")
+                .when("epoch = :e")
+                .value(":e", n(session.epoch))
+                .value(":zero", n(0))
+                .value(":one", n(1));
+            Ok(vec![last, Write::delete(keys::edge_entry(&session.edge))])
+        };
+        match self.transact(unlist).await {
+            Ok(()) | Err(Failure::Condition(_)) => Ok(()),
+            Err(e) => Err(e.into_store()),
+        }
+    }
+
+    /// Takes an edge off the list of edges whose row was seen as `row` for so long that it is
+    /// dead, if it left nothing open and the row is the same. Returns whether it did.
+    ///
+    /// # Errors
+    /// [`StoreError`]; safe to repeat.
+    pub async fn unlist_edge(&self, id: &EdgeId, row: &EdgeRow) -> Result<bool, StoreError> {
+        let last = EdgeSession { edge: id.clone(), epoch: row.epoch };
+        for session in row.leaving.keys().chain([&last]) {
+            if !self.is_settled(session).await? {
+                return Ok(false);
+            }
+        }
+        let unlist = || {
+            let seen = Write::update(keys::edge(id), "SET beats = beats + :one")
+                .when("epoch = :e AND beats = :b")
+                .value(":e", n(row.epoch))
+                .value(":b", n(row.beats))
+                .value(":one", n(1));
+            Ok(vec![seen, Write::delete(keys::edge_entry(id))])
+        };
+        match self.transact(unlist).await {
+            Ok(()) => Ok(true),
+            Err(Failure::Condition(_)) => Ok(false),
+            Err(e) => Err(e.into_store()),
+        }
+    }
+
+    /// Whether a life left no lease and no line open.
+    async fn is_settled(&self, session: &EdgeSession) -> Result<bool, StoreError> {
+        let open = self.query(Table::Usage, &keys::roster_list(session), "\u{1}", "\u{10FFFF}", Some(1)).await?;
+        Ok(open.is_empty())
     }
 }
