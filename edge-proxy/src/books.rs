@@ -13,16 +13,15 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tollgate_domain::budget::{Allowance, Bucket, LEASE_FIRST};
-use tollgate_domain::customer::Customer;
 use tollgate_domain::id::{LineLabel, ProxyId};
 use tollgate_store::StoreError;
 use tollgate_store::usage::DayUsage;
 
 use crate::account::{Account, UsageId};
 use crate::core::Core;
-use crate::directory;
 use crate::journal::Counters;
 use crate::ledger::Lease;
+use crate::shares;
 
 /// Seconds between settlements where the plan says nothing.
 const SETTLE_S: u32 = 5;
@@ -147,14 +146,8 @@ impl Books {
 
     /// The allowance or the profile changed.
     async fn reload(&mut self) {
-        let profile: Arc<Customer> = self.account.profile();
-        let in_use = self.account.live();
-        match directory::share(&self.core, &profile, in_use).await {
-            Ok(share) => {
-                self.account.set_share(share);
-                self.account.note_told(in_use);
-            }
-            Err(e) => self.failed("join_share", &e),
+        if let Err(e) = shares::tell(&self.core, &self.account).await {
+            self.failed("report_share", &e);
         }
         if let Err(e) = self.look().await {
             self.failed("allowances", &e);

@@ -30,7 +30,7 @@ use crate::takeover::{ListenerKind, NamedListener};
 use crate::tunnel::CloseReason;
 use crate::upstreams::ReloadError;
 use crate::worker::Crew;
-use crate::{admin, elders, feed, strikes, upstreams};
+use crate::{admin, elders, feed, peers, shares, upstreams};
 use begin::begin;
 use signs::{beat, checkpoint};
 pub use succession::ReloadHook;
@@ -265,7 +265,8 @@ impl Edge {
         self.control.handle.spawn(feed::follow(Arc::clone(core)));
         self.control.handle.spawn(feed::watch_time(Arc::clone(core)));
         self.control.handle.spawn(feed::resync(Arc::clone(core)));
-        self.control.handle.spawn(strikes::follow(Arc::clone(core)));
+        self.control.handle.spawn(shares::follow(Arc::clone(core)));
+        self.control.handle.spawn(peers::follow(Arc::clone(core)));
         self.control.handle.spawn(beat(Arc::clone(core)));
         self.control.handle.spawn(elders::follow(Arc::clone(core)));
         self.control.handle.spawn(checkpoint(Arc::clone(core)));

@@ -18,7 +18,7 @@ use crate::books::Order;
 use crate::command::command;
 use crate::core::Core;
 use crate::tunnel::CloseReason;
-use crate::{retry, sources};
+use crate::{retry, shares, sources};
 use seen::{Seen, written_at};
 
 /// Reads the feed for ever.
@@ -142,6 +142,8 @@ async fn apply(core: &Arc<Core>, entity: &Entity) -> Result<(), StoreError> {
             Ok(())
         }
         Entity::Share(id) => with(core, id, |a| async move { share(core, &a).await }).await,
+        // Who holds more than its part gives, without waiting for its time to tell.
+        Entity::ShareWanted(id) => with(core, id, |a| async move { shares::tell(core, &a).await }).await,
         Entity::Command(told) => command(core, told).await,
     }
 }

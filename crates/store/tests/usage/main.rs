@@ -7,6 +7,7 @@ mod allowances;
 mod commands;
 mod conformance;
 mod sessions;
+mod shares;
 mod strikes;
 mod units;
 
