@@ -30,7 +30,7 @@ use crate::takeover::{ListenerKind, NamedListener};
 use crate::tunnel::CloseReason;
 use crate::upstreams::ReloadError;
 use crate::worker::Crew;
-use crate::{admin, elders, feed, peers, shares, upstreams};
+use crate::{admin, elders, feed, peers, roll, shares, upstreams};
 use begin::begin;
 use signs::{beat, checkpoint};
 pub use succession::ReloadHook;
@@ -41,6 +41,8 @@ const LOOK: Duration = Duration::from_millis(10);
 const LOG_CLOSING: Duration = Duration::from_secs(5);
 /// Time for closing leases and for what is said of lines, once tunnels have ended.
 const CLOSING: Duration = Duration::from_secs(30);
+/// Time for the store to hear that an edge that is done has ended.
+const FAREWELL: Duration = Duration::from_secs(5);
 
 /// Why an edge cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -267,6 +269,7 @@ impl Edge {
         self.control.handle.spawn(feed::resync(Arc::clone(core)));
         self.control.handle.spawn(shares::follow(Arc::clone(core)));
         self.control.handle.spawn(peers::follow(Arc::clone(core)));
+        self.control.handle.spawn(roll::follow(Arc::clone(core)));
         self.control.handle.spawn(beat(Arc::clone(core)));
         self.control.handle.spawn(elders::follow(Arc::clone(core)));
         self.control.handle.spawn(checkpoint(Arc::clone(core)));
@@ -341,6 +344,10 @@ impl Edge {
                 unsettled.push(account.id.clone());
             }
         }
+        if unsettled.is_empty() {
+            let control = self.control.handle.clone();
+            end_life(&core, &control).await;
+        }
         self.crew.stop();
         core.access_log.close(LOG_CLOSING);
         self.control.stop();
@@ -349,6 +356,17 @@ impl Edge {
             return Err(DrainError::Unsettled(unsettled));
         }
         core.journal.delete().map_err(DrainError::Journal)
+    }
+}
+
+/// Tells that this life is over and has left nothing open: it is listed no more.
+async fn end_life(core: &Arc<Core>, control: &tokio::runtime::Handle) {
+    let over = Arc::clone(core);
+    let tell = control.spawn(async move { over.store.end_life(&over.session).await });
+    match tokio::time::timeout(FAREWELL, tell).await {
+        Ok(Ok(Ok(()))) => {}
+        // Others see that it is silent.
+        other => tracing::warn!(session = %core.session, outcome = ?other, "the end is not told"),
     }
 }
 

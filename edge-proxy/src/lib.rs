@@ -17,7 +17,7 @@
 //! - `meter`, `ledger`, `journal`, `books`: from one system call to the store, exactly.
 //! - `directory`, `account`, `line`, `route`, `upstream`: who, over which line, to where.
 //! - `feed`, `command`: changes and orders reach live tunnels. `shares`: what each customer uses and needs, told
-//!   every 5 s. `peers`: which other edges live. `reach`: how long an edge carries on without the store.
+//!   every 5 s. `peers`, `roll`: which other edges live. `reach`: how long an edge carries on without the store.
 //! - `recovery`: what a crash left behind.
 //! - [`config`]: settings, and which of them a reload applies. [`access_log`]: one record per connection.
 //! - [`takeover`]: listening sockets pass to a successor; `elders`: two lives at once. [`notify`]: systemd.
@@ -56,6 +56,7 @@ mod recovery;
 mod relay;
 mod resolve;
 mod retry;
+mod roll;
 mod route;
 mod shares;
 mod socks;

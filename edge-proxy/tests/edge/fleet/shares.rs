@@ -108,6 +108,9 @@ async fn a_dead_edges_threads_are_taken_back_after_its_silence() {
     assert!(!cap.nodes.contains_key(&killed), "{cap:?}");
     drop((first, others));
     two.drain(Duration::from_secs(5)).await.unwrap();
+    // What it left open is settled by its own journal alone: it stays listed.
+    let listed = w.store.edges().await.unwrap();
+    assert_eq!(listed.iter().map(|(id, _)| id.clone()).collect::<Vec<_>>(), [killed.edge]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
