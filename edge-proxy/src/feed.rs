@@ -142,8 +142,14 @@ async fn apply(core: &Arc<Core>, entity: &Entity) -> Result<(), StoreError> {
             Ok(())
         }
         Entity::Share(id) => with(core, id, |a| async move { share(core, &a).await }).await,
-        // Who holds more than its part gives, without waiting for its time to tell.
-        Entity::ShareWanted(id) => with(core, id, |a| async move { shares::tell(core, &a).await }).await,
+        Entity::ShareWanted(id) => {
+            // Who holds more than its part gives, without waiting for its time to tell; and no
+            // ban waits for that.
+            if let Some(account) = core.directory.account(id) {
+                tokio::spawn(shares::tell_if_heard(Arc::clone(core), account));
+            }
+            Ok(())
+        }
         Entity::Command(told) => command(core, told).await,
     }
 }

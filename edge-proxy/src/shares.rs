@@ -39,16 +39,17 @@ pub(crate) async fn follow(core: Arc<Core>) {
         let mut accounts = core.directory.accounts();
         accounts.retain(|a| if all { a.to_tell(now) } else { a.chases() });
         accounts.retain(|a| a.profile().limits.capacity().limited());
-        let one = |account: Arc<Account>| {
-            let core = Arc::clone(&core);
-            async move {
-                if let Err(e) = tell(&core, &account).await {
-                    core.metrics.store_failures.fetch_add(1, Ordering::Relaxed);
-                    tracing::warn!(customer = %account.id, transition = "report_share", error = %e, "store call failed");
-                }
-            }
-        };
+        let one = |account| tell_if_heard(Arc::clone(&core), account);
         stream::iter(accounts).for_each_concurrent(AT_ONCE, one).await;
+    }
+}
+
+/// As [`tell`]; what the store does not hear is told with the next sample.
+pub(crate) async fn tell_if_heard(core: Arc<Core>, account: Arc<Account>) {
+    if let Err(e) = tell(&core, &account).await {
+        account.wait_for_sample();
+        core.metrics.store_failures.fetch_add(1, Ordering::Relaxed);
+        tracing::warn!(customer = %account.id, transition = "report_share", error = %e, "store call failed");
     }
 }
 

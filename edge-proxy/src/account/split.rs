@@ -137,6 +137,11 @@ impl Account {
         self.is_partial() && self.split.chases.load(Ordering::Relaxed) > 0
     }
 
+    /// The store did not hear: it is asked again in its time, not before.
+    pub fn wait_for_sample(&self) {
+        self.split.chases.store(0, Ordering::Relaxed);
+    }
+
     /// Lapses of this edge of which the customer's share has heard.
     pub fn lapses_told(&self) -> u64 {
         self.split.lapses.load(Ordering::Relaxed)
