@@ -19,6 +19,7 @@ use tollgate_store::usage::DayUsage;
 
 use crate::account::{Account, UsageId};
 use crate::core::Core;
+use crate::directory;
 use crate::journal::Counters;
 use crate::ledger::Lease;
 use crate::shares;
@@ -137,9 +138,13 @@ impl Books {
 
     /// Gives back the share and forgets the account.
     async fn leave(&mut self) {
+        // Who tells of the share meanwhile is done first: late, it would give back what the
+        // customer gets who comes again.
+        let account = Arc::clone(&self.account);
+        let _one = account.telling.lock().await;
         if let Err(e) = self.core.store.leave_share(&self.account.id, &self.core.session).await {
-            // The next life of this edge takes it over.
             self.failed("leave_share", &e);
+            tokio::spawn(directory::give_back(Arc::clone(&self.core), self.account.id.clone()));
         }
         self.core.directory.forget_account(&self.account);
     }

@@ -17,6 +17,7 @@ use tollgate_domain::upstream::Facts;
 use crate::account::{Account, Login};
 use crate::books::Books;
 use crate::core::{Core, store_refusal};
+use crate::retry::Backoff;
 use crate::shares;
 use crate::sources::Sources;
 
@@ -196,6 +197,20 @@ async fn load_account(core: &Arc<Core>, id: &CustomerId) -> Result<Arc<Account>,
     lock(&core.directory.accounts).insert(account.id.clone(), Arc::clone(&account));
     tokio::spawn(Books::new(Arc::clone(core), Arc::clone(&account)).keep(inbox));
     Ok(account)
+}
+
+/// Gives back the share of a customer that is active here no longer, once the store answers; unless
+/// the customer comes back before. This edge lives, so nobody else would free it.
+pub(crate) async fn give_back(core: Arc<Core>, id: CustomerId) {
+    let mut backoff = Backoff::default();
+    loop {
+        backoff.pause().await;
+        // It cannot come back while this goes on.
+        let _one = core.directory.loading(&id).lock().await;
+        if core.directory.account(&id).is_some() || core.store.leave_share(&id, &core.session).await.is_ok() {
+            return;
+        }
+    }
 }
 
 /// A provider's gateway. Runs on the control thread.

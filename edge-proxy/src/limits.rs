@@ -58,10 +58,11 @@ impl Rates {
     /// none = unlimited, 0 = none at all.
     pub fn set(&self, limits: &Limits, qps: Option<u32>, total: Option<u64>) {
         let set = |a: &AtomicU64, v: u64| a.swap(v, Ordering::Relaxed) != v;
-        let none = self.no_total.swap(total == Some(0), Ordering::Relaxed);
-        self.no_qps.store(qps == Some(0), Ordering::Relaxed);
-        let (qps, total) = (qps.unwrap_or(0), total.unwrap_or(0));
-        let old_total = self.total.load(Ordering::Relaxed);
+        let (none, no_qps, no_total) = (self.stands_still(), qps == Some(0), total == Some(0));
+        let (old_qps, old_total) = (self.qps.load(Ordering::Relaxed), self.total.load(Ordering::Relaxed));
+        // Where there is none at all the figure stays: 0 alone is unlimited, if only for a moment.
+        let qps = if no_qps { old_qps } else { qps.unwrap_or(0) };
+        let total = if no_total { old_total } else { total.unwrap_or(0) };
         let rates = [
             (&self.conn, limits.rate_conn),
             (&self.ip, limits.ip_rate),
@@ -70,14 +71,15 @@ impl Rates {
             (&self.port_total, limits.port_rate_total),
         ];
         let changed = rates.iter().fold(false, |any, (a, v)| set(a, *v) | any);
-        let none_now = self.no_total.load(Ordering::Relaxed);
-        self.shaped.store(none_now || rates.iter().any(|(_, v)| *v > 0), Ordering::Relaxed);
-        let old_qps = self.qps.swap(qps, Ordering::Relaxed);
+        self.shaped.store(no_total || rates.iter().any(|(_, v)| *v > 0), Ordering::Relaxed);
+        self.qps.store(qps, Ordering::Relaxed);
         self.qps_burst.store(burst(limits, qps), Ordering::Relaxed);
         self.ip_qps.store(limits.ip_qps, Ordering::Relaxed);
         self.ip_conns.store(limits.ip_conns, Ordering::Relaxed);
         self.max_source_ips.store(limits.max_source_ips, Ordering::Relaxed);
-        if changed || none != none_now {
+        self.no_qps.store(no_qps, Ordering::Release);
+        self.no_total.store(no_total, Ordering::Release);
+        if changed || none != no_total {
             self.bytes.rescale(now_ns(), old_total, total, DEPTH_NS);
             self.generation.fetch_add(1, Ordering::Release);
         }
@@ -109,7 +111,7 @@ impl Rates {
 
     /// Whether no byte may move here, because other edges hold the whole rate.
     fn stands_still(&self) -> bool {
-        self.no_total.load(Ordering::Relaxed)
+        self.no_total.load(Ordering::Acquire)
     }
 
     fn generation(&self) -> u32 {
@@ -131,8 +133,8 @@ impl Rates {
             let qps = self.ip_qps.load(Ordering::Relaxed);
             take(&source.requests, now_ns, qps, qps, "one source address")?;
         }
+        let none = self.no_qps.load(Ordering::Acquire);
         let qps = self.qps.load(Ordering::Relaxed);
-        let none = self.no_qps.load(Ordering::Relaxed);
         if qps == 0 && !none {
             return Ok(());
         }
