@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use super::*;
 
 /// Silence after which a share is taken back, in these tests.
-const DEAD_AFTER: Duration = Duration::from_secs(1);
+const DEAD_AFTER: Duration = Duration::from_secs(2);
 const MB: u64 = 1_000_000;
 
 impl Fleet {
