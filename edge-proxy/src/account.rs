@@ -2,11 +2,13 @@
 
 mod login;
 mod presence;
+mod seats;
+mod split;
 mod standing;
 mod usage;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::Instant;
 
@@ -22,6 +24,9 @@ use crate::line::LineUse;
 use crate::tunnel::Tunnel;
 pub(crate) use login::Login;
 pub(crate) use presence::Entered;
+use seats::Seats;
+pub(crate) use split::Share;
+use split::Split;
 use usage::UsageSlot;
 pub(crate) use usage::{Balance, UsageId};
 
@@ -31,6 +36,8 @@ pub(crate) struct Account {
     pub ledger: Ledger,
     pub rates: Arc<Rates>,
     pub orders: mpsc::UnboundedSender<Order>,
+    /// Held by who tells the store what is used here, until the answer is in force.
+    pub telling: tokio::sync::Mutex<()>,
     profile: RwLock<Arc<Customer>>,
     /// End of the lock-out that the strike clock set, in milliseconds since 1970; 0 = none.
     struck_until_ms: AtomicU64,
@@ -38,9 +45,9 @@ pub(crate) struct Account {
     clock_runs: AtomicBool,
     /// Tunnels that the store last heard of.
     told: AtomicU32,
-    live: AtomicU32,
-    /// Tunnels this edge may carry; `u32::MAX` = unlimited.
-    threads: AtomicU32,
+    seats: Seats,
+    split: Split,
+    entered: AtomicU32,
     refused: AtomicU32,
     tunnels: Mutex<HashMap<u64, Arc<Tunnel>>>,
     lines: Mutex<HashMap<LineLabel, Arc<LineUse>>>,
@@ -50,22 +57,6 @@ pub(crate) struct Account {
     past: Mutex<Counters>,
     began: Instant,
     seen_ms: AtomicU64,
-}
-
-/// What this edge may carry of a customer's capacity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Share {
-    /// Tunnels; `u32::MAX` = unlimited.
-    pub threads: u32,
-    /// New connections and requests a second; 0 = unlimited.
-    pub qps: u32,
-    /// Bytes a second; 0 = unlimited.
-    pub rate: u64,
-}
-
-impl Share {
-    /// No limit in any figure.
-    pub const UNLIMITED: Self = Self { threads: u32::MAX, qps: 0, rate: 0 };
 }
 
 fn lock<T>(m: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -79,12 +70,14 @@ impl Account {
             ledger: Ledger::default(),
             rates: Arc::default(),
             orders,
+            telling: tokio::sync::Mutex::default(),
             profile: RwLock::new(Arc::new(profile)),
             struck_until_ms: AtomicU64::new(0),
             clock_runs: AtomicBool::new(false),
             told: AtomicU32::new(0),
-            live: AtomicU32::new(0),
-            threads: AtomicU32::new(0),
+            seats: Seats::default(),
+            split: Split::default(),
+            entered: AtomicU32::new(0),
             refused: AtomicU32::new(0),
             tunnels: Mutex::default(),
             lines: Mutex::default(),
@@ -108,12 +101,6 @@ impl Account {
         if new.ver >= profile.ver {
             *profile = Arc::new(new);
         }
-    }
-
-    /// What this edge may carry from now on, by the profile's limits.
-    pub fn set_share(&self, share: Share) {
-        self.threads.store(share.threads, Ordering::Release);
-        self.rates.set(&self.profile().limits, share.qps, share.rate);
     }
 
     /// The line with this label, made on first use.

@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
 use tollgate_domain::budget::{Allowance, Bucket, Holding, LEASE_FIRST};
-use tollgate_domain::customer::Customer;
 use tollgate_domain::daily::Daybook;
 use tollgate_domain::id::{LineLabel, ProxyId};
 use tollgate_store::StoreError;
@@ -23,6 +22,7 @@ use crate::core::Core;
 use crate::directory;
 use crate::journal::Counters;
 use crate::ledger::Lease;
+use crate::shares;
 
 /// Seconds between settlements where the plan says nothing.
 const SETTLE_S: u32 = 5;
@@ -125,23 +125,21 @@ impl Books {
 
     /// Gives back the share and forgets the account.
     async fn leave(&mut self) {
+        // Who tells of the share meanwhile is done first: late, it would give back what the
+        // customer gets who comes again.
+        let account = Arc::clone(&self.account);
+        let _one = account.telling.lock().await;
         if let Err(e) = self.core.store.leave_share(&self.account.id, &self.core.session).await {
-            // The next life of this edge takes it over.
             self.failed("leave_share", &e);
+            tokio::spawn(directory::give_back(Arc::clone(&self.core), self.account.id.clone()));
         }
         self.core.directory.forget_account(&self.account);
     }
 
     /// The allowance or the profile changed.
     async fn reload(&mut self) {
-        let profile: Arc<Customer> = self.account.profile();
-        let in_use = self.account.live();
-        match directory::share(&self.core, &profile, in_use).await {
-            Ok(share) => {
-                self.account.set_share(share);
-                self.account.note_told(in_use);
-            }
-            Err(e) => self.failed("join_share", &e),
+        if let Err(e) = shares::tell(&self.core, &self.account).await {
+            self.failed("report_share", &e);
         }
         if let Err(e) = self.look().await {
             self.failed("allowances", &e);

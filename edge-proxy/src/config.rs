@@ -58,6 +58,9 @@ pub struct EdgeConfig {
     pub resync_interval: Duration,
     /// How often the edge tells that it lives.
     pub heartbeat_interval: Duration,
+    /// Silence of another edge, as timed here, after which its shares of customers are taken back:
+    /// several heartbeats.
+    pub dead_after: Duration,
     /// Leases of customers without a tunnel for this long are closed.
     pub lease_idle: Duration,
     /// Time for the assigner's answer.
@@ -178,6 +181,7 @@ impl EdgeConfig {
             feed_overlap: s(30),
             resync_interval: s(300),
             heartbeat_interval: s(5),
+            dead_after: s(15),
             lease_idle: s(60),
             assign_timeout: s(25),
             max_connections: 20_000,

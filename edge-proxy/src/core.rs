@@ -21,6 +21,7 @@ use crate::ingress::strangers::Strangers;
 use crate::ingress::tls::{self, TlsError, TlsIdentity};
 use crate::journal::Journal;
 use crate::metrics::Metrics;
+use crate::peers::{Peers, Pulse};
 use crate::reach::Reach;
 use crate::throttle::Throttle;
 use crate::upstreams::Upstreams;
@@ -74,6 +75,10 @@ pub(crate) struct Core {
     pub metrics: Arc<Metrics>,
     /// How long the store has been silent.
     pub reach: Reach,
+    /// Other edges that have shares of customers who are active here.
+    pub peers: Peers,
+    /// When others last had a sign of life of this edge.
+    pub pulse: Pulse,
     /// What workers accept from.
     pub listeners: Arc<Listeners>,
     /// Upstreams that come from a file, and their ports.
@@ -121,6 +126,8 @@ impl Core {
             strangers: Arc::default(),
             metrics: Arc::new(Metrics::new(config.workers)),
             reach: Reach::new(deps.clock.now()),
+            peers: Peers::default(),
+            pulse: Pulse::new(config.dead_after),
             listeners: parts.listeners,
             upstreams: parts.upstreams,
             session,

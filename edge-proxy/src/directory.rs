@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 use secrecy::SecretString;
 use tokio::sync::mpsc;
 use tollgate_domain::country::Country;
-use tollgate_domain::customer::Customer;
 use tollgate_domain::id::{CustomerId, LineLabel, ProviderId, UserName};
 use tollgate_domain::provider::Provider;
 use tollgate_domain::refusal::{Code, Refusal};
-use tollgate_domain::share::{Capacity, Node};
 use tollgate_domain::upstream::Facts;
 
-use crate::account::{Account, Login, Share};
+use crate::account::{Account, Login};
 use crate::books::Books;
 use crate::core::{Core, store_refusal};
+use crate::retry::Backoff;
+use crate::shares;
 use crate::sources::Sources;
 
 /// Unknown names remembered at a time.
@@ -184,32 +184,32 @@ async fn load_account(core: &Arc<Core>, id: &CustomerId) -> Result<Arc<Account>,
     let found = tokio::try_join!(core.store.customer(id), core.store.cap(id));
     let (found, cap) = found.map_err(|e| store_refusal(&e))?;
     let profile = found.ok_or_else(unknown_user)?;
-    let share = share(core, &profile, 0).await.map_err(|e| store_refusal(&e))?;
+    let lapses = core.pulse.lapses();
+    let (share, need) = shares::first(core, &profile).await.map_err(|e| store_refusal(&e))?;
     let (orders, inbox) = mpsc::unbounded_channel();
     let account = Arc::new(Account::new(profile, share, orders));
+    account.set_lapses_told(lapses);
+    if share.limits.of_need(need).exceeds(share.may) {
+        // Whoever asks for it waits.
+        account.lack();
+    }
     account.set_struck(cap.and_then(|c| c.strike.locked_until));
     lock(&core.directory.accounts).insert(account.id.clone(), Arc::clone(&account));
     tokio::spawn(Books::new(Arc::clone(core), Arc::clone(&account)).keep(inbox));
     Ok(account)
 }
 
-/// What this edge may carry for a customer: its share of the plan's capacity.
-pub(crate) async fn share(core: &Core, profile: &Customer, in_use: u32) -> Result<Share, tollgate_store::StoreError> {
-    let limits = profile.limits.capacity();
-    if limits.hard == 0 && limits.qps == 0 && limits.rate == 0 {
-        return Ok(Share::UNLIMITED);
-    }
-    let node = core.store.join_share_beside(&profile.id, &core.session, &core.elders(), limits, in_use).await?;
-    Ok(share_of(limits, node))
-}
-
-/// What a share of `limits` allows here.
-pub(crate) fn share_of(limits: Capacity, node: Node) -> Share {
-    // A limit of which others hold all leaves the least there is, not none: 0 means unlimited.
-    Share {
-        threads: if limits.hard == 0 { u32::MAX } else { node.held },
-        qps: if limits.qps == 0 { 0 } else { node.qps.max(1) },
-        rate: if limits.rate == 0 { 0 } else { node.rate.max(1024) },
+/// Gives back the share of a customer that is active here no longer, once the store answers; unless
+/// the customer comes back before. This edge lives, so nobody else would free it.
+pub(crate) async fn give_back(core: Arc<Core>, id: CustomerId) {
+    let mut backoff = Backoff::default();
+    loop {
+        backoff.pause().await;
+        // It cannot come back while this goes on.
+        let _one = core.directory.loading(&id).lock().await;
+        if core.directory.account(&id).is_some() || core.store.leave_share(&id, &core.session).await.is_ok() {
+            return;
+        }
     }
 }
 

@@ -4,11 +4,9 @@
 
 use std::sync::Arc;
 
-use tollgate_domain::share::Capacity;
-
 use crate::books::Order;
 use crate::core::Core;
-use crate::{journal, recovery};
+use crate::{journal, recovery, shares};
 
 /// Looks after them until the last is over. One that died in the middle is settled here, not only by
 /// the next start.
@@ -22,9 +20,16 @@ pub(crate) async fn follow(core: Arc<Core>) {
         match journal::living(&core.config.data_dir, &core.config.edge) {
             Ok(mut living) => {
                 living.retain(|s| *s != core.session);
-                if living != core.elders() {
+                let over: Vec<_> = core.elders().into_iter().filter(|s| !living.contains(s)).collect();
+                if !over.is_empty() {
                     tracing::info!(session = %core.session, left = living.len(), "a predecessor is over");
-                    core.set_elders(living);
+                }
+                core.set_elders(living);
+                for life in over {
+                    if let Err(e) = core.store.end_session(&life, core.clock.now()).await {
+                        // Others see that it is silent.
+                        tracing::warn!(session = %life, error = %e, "the end of a predecessor is not told");
+                    }
                 }
             }
             Err(e) => tracing::warn!(error = %e, "predecessors cannot be looked for"),
@@ -39,11 +44,7 @@ pub(crate) async fn follow(core: Arc<Core>) {
 /// Keeps of this life's shares only what its tunnels need: a successor admits customers now.
 pub(crate) async fn withdraw(core: Arc<Core>) {
     for account in core.directory.accounts() {
-        let limits = account.profile().limits.capacity();
-        if limits == Capacity::default() {
-            continue;
-        }
-        if let Err(e) = core.store.withdraw_share(&account.id, &core.session, limits, account.live()).await {
+        if let Err(e) = shares::tell(&core, &account).await {
             // The successor counts what this life last said, and asks again.
             tracing::warn!(customer = %account.id, error = %e, "the share cannot be withdrawn");
         }

@@ -18,7 +18,7 @@ use crate::books::Order;
 use crate::command::command;
 use crate::core::Core;
 use crate::tunnel::CloseReason;
-use crate::{retry, sources};
+use crate::{retry, shares, sources};
 use seen::{Seen, written_at};
 
 /// Reads the feed for ever.
@@ -142,6 +142,14 @@ async fn apply(core: &Arc<Core>, entity: &Entity) -> Result<(), StoreError> {
             Ok(())
         }
         Entity::Share(id) => with(core, id, |a| async move { share(core, &a).await }).await,
+        Entity::ShareWanted(id) => {
+            // Who holds more than its part gives, without waiting for its time to tell; and no
+            // ban waits for that.
+            if let Some(account) = core.directory.account(id) {
+                tokio::spawn(shares::tell_if_heard(Arc::clone(core), account));
+            }
+            Ok(())
+        }
         Entity::Command(told) => command(core, told).await,
     }
 }

@@ -16,8 +16,8 @@
 //! - `upstreams`: rows of the file, and the port map.
 //! - `meter`, `ledger`, `journal`, `books`: from one system call to the store, exactly.
 //! - `directory`, `account`, `line`, `route`, `upstream`: who, over which line, to where.
-//! - `feed`, `command`: changes and orders reach live tunnels. `strikes`: what each customer uses, told every 5 s.
-//!   `reach`: how long an edge carries on without the store.
+//! - `feed`, `command`: changes and orders reach live tunnels. `shares`: what each customer uses and needs, told
+//!   every 5 s. `peers`, `roll`: which other edges live. `reach`: how long an edge carries on without the store.
 //! - `recovery`: what a crash left behind.
 //! - [`program`]: `tollgate-edge`, from its words to its exit code.
 //! - [`config`]: settings, and which of them a reload applies. [`access_log`]: one record per connection.
@@ -51,16 +51,18 @@ mod line;
 mod meter;
 mod metrics;
 pub mod notify;
+mod peers;
 pub mod program;
 mod reach;
 mod recovery;
 mod relay;
 mod resolve;
 mod retry;
+mod roll;
 mod route;
+mod shares;
 mod socks;
 mod sources;
-mod strikes;
 pub mod takeover;
 mod throttle;
 mod tunnel;

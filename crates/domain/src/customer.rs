@@ -8,6 +8,7 @@ use crate::country::Country;
 use crate::id::{CustomerId, UserName};
 use crate::plan::Limits;
 use crate::refusal::Code;
+use crate::share::Terms;
 use crate::time::Timestamp;
 
 /// Why an operator banned a customer.
@@ -129,6 +130,12 @@ impl Customer {
     pub fn with_lock(mut self, until: Option<Timestamp>) -> Self {
         self.locked_until = self.locked_until.max(until);
         self
+    }
+
+    /// What the row says of the capacity that edges split between them.
+    #[must_use]
+    pub fn terms(&self) -> Terms {
+        Terms { ver: self.ver, soft: self.limits.threads, limits: self.limits.capacity() }
     }
 
     /// What the customer may do at `now`: deleted, then banned > expired > locked > active.

@@ -29,6 +29,9 @@ pub enum Entity {
     /// A customer's share: the strike clock locked it out, or an operator ended that. The version
     /// is the share item's.
     Share(CustomerId),
+    /// An edge wants more of a customer's capacity, of which others hold some. The version is the
+    /// share item's.
+    ShareWanted(CustomerId),
     /// Something to do now. Each entry is one command, whatever its version says.
     Command(Command),
 }
@@ -139,6 +142,7 @@ mod tests {
             Entity::Customer(customer.clone()),
             Entity::Line("demo#chip1".parse().unwrap()),
             Entity::Share(customer.clone()),
+            Entity::ShareWanted(customer.clone()),
             Entity::Command(kick(Selector::Line("chip1".parse().unwrap()))),
             Entity::Command(kick(Selector::Source("2001:db8::/48".parse().unwrap()))),
             Entity::Command(kick(Selector::Connection("e1.2-3".parse().unwrap()))),

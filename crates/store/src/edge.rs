@@ -1,7 +1,8 @@
-//! Edges: `EDGE#<id>`, which life an edge is in and when it was last heard of; all of them are
-//! listed under `EDGES`.
+//! Edges: `EDGE#<id>`, which life an edge is in and when it was last heard of; those that may
+//! live, or have left something open, are listed under `EDGES`.
 
 mod ends;
+mod list;
 
 use std::collections::BTreeMap;
 
@@ -13,8 +14,8 @@ use ulid::Ulid;
 use crate::allowance::old_item;
 use crate::error::Failure;
 use crate::expr::{ABSENT, Write};
-use crate::item::{decode, encode, n, sort_key, value};
-use crate::{Store, StoreError, Table, keys};
+use crate::item::{decode, encode, n, value};
+use crate::{Store, StoreError, keys};
 
 /// An edge as stored.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,8 +24,11 @@ pub struct EdgeRow {
     pub epoch: u64,
     /// When that began.
     pub started_at: Timestamp,
-    /// When it was last heard of.
+    /// When it was last heard of, by its own clock.
     pub heartbeat: Timestamp,
+    /// Counts its signs of life: starts and heartbeats.
+    #[serde(default)]
+    pub beats: u64,
     /// Tells one start from another, so that a start whose answer was lost knows itself again.
     pub start: String,
     /// Earlier lives that handed over and still end their tunnels, and when each was last heard
@@ -58,6 +62,25 @@ impl EdgeRow {
             return Some(self.heartbeat);
         }
         self.leaving.get(session).or_else(|| self.unsettled.get(session)).copied()
+    }
+}
+
+/// What shows that a life goes on: it is another one after each heartbeat. It tells no time: who
+/// wants to know how long a life has been silent times it by a clock of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sign {
+    beats: u64,
+    heartbeat: Timestamp,
+}
+
+impl EdgeRow {
+    /// The sign of life of one of this edge's lives; none if the row knows it no more.
+    #[must_use]
+    pub fn sign(&self, session: &EdgeSession) -> Option<Sign> {
+        if session.epoch == self.epoch {
+            return Some(Sign { beats: self.beats, heartbeat: self.heartbeat });
+        }
+        self.leaving.get(session).map(|at| Sign { beats: 0, heartbeat: *at })
     }
 }
 
@@ -101,9 +124,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<EdgeSession, StoreError> {
         let session = self.next_epoch(edge, elders, now).await?;
-        let entry = keys::edge_entry(edge);
-        let put = || Ok(Write::put(entry.clone(), entry.attributes()));
-        self.write(put).await.map_err(Failure::into_store)?;
+        self.list_edge(edge).await?;
         Ok(session)
     }
 
@@ -118,7 +139,7 @@ impl Store {
         let start = Ulid::generate().to_string();
         loop {
             let found: Option<EdgeRow> = self.read(&key).await?;
-            let before = found.as_ref().map_or(0, |row| row.epoch);
+            let (before, beats) = found.as_ref().map_or((0, 0), |row| (row.epoch, row.beats));
             let unsettled = match &found {
                 Some(row) => self.left_behind(edge, row, elders).await?,
                 None => BTreeMap::new(),
@@ -128,6 +149,7 @@ impl Store {
                 epoch: before + 1,
                 started_at: now,
                 heartbeat: now,
+                beats: beats + 1,
                 start: start.clone(),
                 leaving: leaving.clone(),
                 lost: lost.into_iter().filter(|(s, _)| unsettled.contains_key(s)).collect(),
@@ -179,11 +201,15 @@ impl Store {
 
     async fn beat(&self, session: &EdgeSession, tunnels: Option<u64>, now: Timestamp) -> Result<Heartbeat, StoreError> {
         let write = || {
-            let set = tunnels.map_or("", |_| ", tunnels = :tunnels");
-            let beat = Write::update(keys::edge(&session.edge), format!("SET heartbeat = :now{set}"))
+            // Repeated by itself it counts twice, which is a sign of life all the same.
+            let beats = "SET heartbeat = :now, beats = if_not_exists(beats, :zero) + :one";
+            let carried = tunnels.map_or("", |_| ", tunnels = :tunnels");
+            let beat = Write::update(keys::edge(&session.edge), format!("{beats}{carried}"))
                 .when("epoch = :e AND attribute_not_exists(lost.#s)")
                 .name("#s", session.to_string())
                 .value(":e", n(session.epoch))
+                .value(":zero", n(0))
+                .value(":one", n(1))
                 .value(":now", value(&now)?);
             Ok(match tunnels {
                 Some(tunnels) => beat.value(":tunnels", n(tunnels)),
@@ -223,17 +249,6 @@ impl Store {
             Err(Failure::Condition(_)) => Ok(Heartbeat::Superseded { epoch }),
             Err(e) => Err(e.into_store()),
         }
-    }
-
-    /// All edges that ever started, in order of id.
-    ///
-    /// # Errors
-    /// [`StoreError`].
-    pub async fn edges(&self) -> Result<Vec<(EdgeId, EdgeRow)>, StoreError> {
-        let items = self.query_prefix(Table::Usage, keys::EDGES, "").await?;
-        let ids = items.iter().filter_map(|item| EdgeId::new(sort_key(item)).ok()).collect::<Vec<_>>();
-        let rows = futures_util::future::try_join_all(ids.iter().map(|id| self.edge(id))).await?;
-        Ok(ids.into_iter().zip(rows).filter_map(|(id, row)| Some((id, row?))).collect())
     }
 
     /// The edge with this id.

@@ -228,7 +228,7 @@ pub(crate) fn edge(id: &EdgeId) -> Key {
     Key::new(Table::Usage, format!("EDGE#{id}"), "EDGE")
 }
 
-/// All edges that ever started.
+/// The edges that may live, or have left something open.
 pub(crate) const EDGES: &str = "EDGES";
 
 /// An edge in the list of edges.

@@ -7,26 +7,24 @@ use std::sync::atomic::Ordering;
 
 use tollgate_domain::refusal::{Code, Refusal};
 
+use super::seats::Full;
 use super::{Account, lock};
 use crate::tunnel::{CloseReason, Tunnel};
-
-/// Set in the tunnel count of an account that is no longer in use: load it anew.
-const GONE: u32 = 1 << 31;
 
 impl Account {
     /// Tunnels and requests under way.
     pub fn live(&self) -> u32 {
-        self.live.load(Ordering::Acquire) & !GONE
+        self.seats.taken()
     }
 
     /// Whether the account was given up; load it anew.
     pub fn gone(&self) -> bool {
-        self.live.load(Ordering::Acquire) & GONE != 0
+        self.seats.closed()
     }
 
     /// Gives the account up if nothing is under way.
     pub fn retire(&self) -> bool {
-        self.live.compare_exchange(0, GONE, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        self.seats.close()
     }
 
     /// How long ago it was last used.
@@ -40,17 +38,17 @@ impl Account {
 
     /// Counts one more tunnel, within the threads. `Ok(None)`: the account was given up.
     pub fn enter(self: &Arc<Self>) -> Result<Option<Entered>, Refusal> {
-        let limit = self.threads.load(Ordering::Acquire);
-        let more = |n: u32| (n & GONE == 0 && n < limit).then(|| n + 1);
-        match self.live.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
-            Ok(_) => {
+        match self.seats.take() {
+            Ok(()) => {
+                self.entered.fetch_add(1, Ordering::Relaxed);
                 self.seen_ms.store(self.elapsed(), Ordering::Relaxed);
                 Ok(Some(Entered(Arc::clone(self))))
             }
-            Err(n) if n & GONE != 0 => Ok(None),
-            Err(n) => {
+            Err(Full::Closed) => Ok(None),
+            Err(Full::Taken { taken, limit }) => {
                 self.refused.fetch_add(1, Ordering::Relaxed);
-                let detail = format!("{n} connections are open, at most {limit} may be");
+                self.lack();
+                let detail = format!("{taken} connections are open here, at most {limit} may be");
                 Err(Refusal::new(Code::ThreadsExceeded, detail))
             }
         }
@@ -90,6 +88,6 @@ pub(crate) struct Entered(Arc<Account>);
 impl Drop for Entered {
     fn drop(&mut self) {
         self.0.seen_ms.store(self.0.elapsed(), Ordering::Relaxed);
-        self.0.live.fetch_sub(1, Ordering::AcqRel);
+        self.0.seats.leave();
     }
 }

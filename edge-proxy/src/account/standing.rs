@@ -26,19 +26,16 @@ impl Account {
         self.live() > 0
             || load(&self.told)
             || load(&self.refused)
+            // Others may have given something back meanwhile.
+            || self.is_partial()
             || self.clock_runs.load(Ordering::Relaxed)
             || now < self.struck_until()
     }
 
     /// Notes what the store heard, and whether the strike clock runs.
     pub fn told(&self, in_use: u32, clock_runs: bool) {
-        self.note_told(in_use);
-        self.clock_runs.store(clock_runs, Ordering::Relaxed);
-    }
-
-    /// Notes what the store heard.
-    pub fn note_told(&self, in_use: u32) {
         self.told.store(in_use, Ordering::Relaxed);
+        self.clock_runs.store(clock_runs, Ordering::Relaxed);
     }
 
     fn struck_until(&self) -> Timestamp {

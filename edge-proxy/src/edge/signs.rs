@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tollgate_store::edge::Heartbeat;
 
@@ -13,11 +13,17 @@ use crate::core::Core;
 pub(super) async fn beat(core: Arc<Core>) {
     loop {
         tokio::time::sleep(core.config.heartbeat_interval).await;
-        let tunnels = core.metrics.open_tunnels.load(Ordering::Relaxed);
+        let (sent, tunnels) = (Instant::now(), core.metrics.open_tunnels.load(Ordering::Relaxed));
         match core.store.heartbeat_carrying(&core.session, tunnels, core.clock.now()).await {
-            Ok(Heartbeat::Beating) => {}
+            Ok(Heartbeat::Beating) => {
+                if core.pulse.beat(sent) {
+                    back(&core).await;
+                }
+            }
             // Its successor knows of it.
-            Ok(Heartbeat::Leaving { .. }) => {}
+            Ok(Heartbeat::Leaving { .. }) => {
+                core.pulse.beat(sent);
+            }
             Ok(Heartbeat::Superseded { epoch }) => {
                 tracing::warn!(session = %core.session, epoch, "a later life of this edge has started");
             }
@@ -32,6 +38,14 @@ pub(super) async fn beat(core: Arc<Core>) {
                 tracing::warn!(error = %e, "heartbeat failed");
             }
         }
+    }
+}
+
+/// Others may have thought that this edge was dead.
+async fn back(core: &Core) {
+    tracing::warn!(session = %core.session, "heard again after a time without a heartbeat");
+    if let Err(e) = core.store.list_edge(&core.session.edge).await {
+        tracing::warn!(error = %e, "the edge may not be listed");
     }
 }
 

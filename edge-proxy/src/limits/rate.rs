@@ -99,9 +99,17 @@ impl Schedule {
         self.sharers.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Forgets all that is spoken for: the rate is another.
-    pub fn reset(&self) {
-        self.until.store(0, Ordering::Relaxed);
+    /// The rate is another, `new` and no more `old`: what went ahead of the schedule, at most
+    /// `most_ns` of it, stays ahead by as many units; who waits for a place asks anew. So a rate
+    /// that changes often gives no more than one that stays.
+    pub fn rescale(&self, now: u64, old: u64, new: u64, most_ns: u64) {
+        let ahead = |until: u64| {
+            let ns = u128::from(until.saturating_sub(now).min(most_ns));
+            let same = if old == 0 || new == 0 { 0 } else { ns * u128::from(old) / u128::from(new) };
+            u64::try_from(same.min(SECOND_NS)).unwrap_or(0)
+        };
+        let next = |until: u64| (until > now).then(|| now.saturating_add(ahead(until)));
+        let _ = self.until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next);
     }
 }
 
@@ -122,8 +130,22 @@ mod tests {
         assert_eq!(s.reserve(S, 10_000, 1_000_000), S + 10_000_000);
         s.refund(10_000, 1_000_000);
         assert_eq!(s.reserve(S, 1, 1_000_000), S + 10_000_000);
-        s.reset();
-        assert!(s.reserve(S, 1, 1_000_000) <= S);
+    }
+
+    #[test]
+    fn another_rate_forgets_who_waits_and_not_what_went() {
+        let s = Schedule::default();
+        // 100 kB went ahead, 500 kB wait.
+        s.reserve(S, 600_000, 1_000_000);
+        s.rescale(S, 1_000_000, 2_000_000, DEPTH_NS);
+        assert_eq!(s.reserve(S, 0, 2_000_000), S + DEPTH_NS / 2 - DEPTH_NS);
+        s.rescale(S, 2_000_000, 1_000_000, DEPTH_NS);
+        assert_eq!(s.reserve(S, 0, 1_000_000), S);
+        // From unlimited, or from none at all, nothing is ahead; and never more than a second.
+        s.rescale(S, 1_000_000, 1, DEPTH_NS);
+        assert_eq!(s.reserve(S, 0, 1), 2 * S - DEPTH_NS);
+        s.rescale(S, 0, 1_000_000, DEPTH_NS);
+        assert_eq!(s.reserve(S, 0, 1_000_000), S - DEPTH_NS);
     }
 
     #[test]

@@ -61,13 +61,26 @@ impl Shape {
         if !self.rates.shaped() {
             return true;
         }
+        if self.rates.stands_still() {
+            self.rates.holds_back();
+            return false;
+        }
         let now = now_ns();
         let mut at = 0;
-        self.each(|schedule, rate| at = at.max(schedule.reserve(now, bytes, rate)));
+        self.each(|schedule, rate| at = at.max(self.reserve(schedule, now, bytes, rate)));
         if at > now {
             self.each(|schedule, rate| schedule.refund(bytes, rate));
         }
         at <= now
+    }
+
+    /// Reserves, and notes where the customer's rate is too low here.
+    fn reserve(&self, schedule: &Schedule, now: u64, bytes: u64, rate: u64) -> u64 {
+        let at = schedule.reserve(now, bytes, rate);
+        if at > now && std::ptr::eq(schedule, &self.rates.bytes) {
+            self.rates.holds_back();
+        }
+        at
     }
 
     /// `bytes` of what was due went.
@@ -114,11 +127,16 @@ impl Shape {
         let sharing = Sharing::new(self);
         loop {
             let generation = self.rates.generation();
+            if self.rates.stands_still() {
+                self.rates.holds_back();
+                tokio::time::sleep(LOOK).await;
+                continue;
+            }
             let mut bytes = want;
             self.each(|schedule, rate| bytes = bytes.min(schedule.quantum(rate)));
             let now = now_ns();
             let mut at = now;
-            self.each(|schedule, rate| at = at.max(schedule.reserve(now, bytes, rate)));
+            self.each(|schedule, rate| at = at.max(self.reserve(schedule, now, bytes, rate)));
             loop {
                 let left = at.saturating_sub(now_ns());
                 if left == 0 {
@@ -166,7 +184,7 @@ mod tests {
 
     fn shape(limits: &Limits) -> Shape {
         let rates = Arc::new(Rates::default());
-        rates.set(limits, limits.qps, limits.rate_total);
+        rates.set(limits, None, (limits.rate_total > 0).then_some(limits.rate_total));
         Shape::new(rates, Some(Arc::default()), Some(Arc::default()), false)
     }
 
@@ -198,7 +216,22 @@ mod tests {
         s.rates.bytes.reserve(now_ns(), 3600, 1);
         let raise = async {
             tokio::task::yield_now().await;
-            s.rates.set(&Limits { rate_total: 1_000_000, ..Limits::default() }, 0, 1_000_000);
+            s.rates.set(&Limits { rate_total: 1_000_000, ..Limits::default() }, None, Some(1_000_000));
+        };
+        let (due, ()) = tokio::join!(s.due(Direction::Egress, 100), raise);
+        assert_eq!(due, 100);
+    }
+
+    #[tokio::test]
+    async fn without_a_share_of_the_rate_bytes_wait_until_there_is_one() {
+        let s = shape(&Limits::default());
+        let limits = Limits { rate_total: 1_000_000, ..Limits::default() };
+        s.rates.set(&limits, None, Some(0));
+        assert!(!s.at_once(1));
+        assert!(s.rates.lacking());
+        let raise = async {
+            tokio::task::yield_now().await;
+            s.rates.set(&limits, None, Some(500_000));
         };
         let (due, ()) = tokio::join!(s.due(Direction::Egress, 100), raise);
         assert_eq!(due, 100);

@@ -8,8 +8,9 @@ use tokio::net::TcpStream;
 use tollgate_domain::feed::{Command, Selector};
 use tollgate_domain::id::{EdgeSession, RequestId};
 use tollgate_domain::live::{ConnectionId, LiveReport};
-use tollgate_domain::share::{Capacity, Usage};
+use tollgate_domain::share::{Capacity, Terms, Usage};
 use tollgate_edge::Edge;
+use tollgate_store::cap::Life;
 
 use crate::support::world::{PASSWORD, demo, limits};
 use crate::support::{World, connect, eventually, read_all, status};
@@ -92,9 +93,10 @@ async fn a_live_tunnel_is_shown_with_what_it_moved() {
 async fn strike(w: &World) {
     let other: EdgeSession = "edge9.1".parse().unwrap();
     let limits = Capacity { hard: 20, qps: 0, rate: 0 };
-    let usage = Usage { in_use: 15, refused: 0 };
+    let terms = Terms { ver: 1, soft: 10, limits };
+    let usage = Usage { in_use: 15, ..Usage::default() };
     for _ in 0..=15 {
-        w.store.report_share(&demo(), &other, limits, 10, usage, w.now()).await.unwrap();
+        w.store.report_share(&demo(), Life::of(&other), terms, usage, w.now()).await.unwrap();
         w.clock.jump(Duration::from_secs(60));
     }
     let locked = w.store.cap(&demo()).await.unwrap().unwrap().strike.locked(w.now());

@@ -1,6 +1,9 @@
 //! Two edges and one store: what a customer may do is counted over both, and what an operator says
 //! reaches both.
 
+mod shares;
+
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -13,6 +16,9 @@ use tollgate_domain::live::{ConnectionId, LiveReport};
 use tollgate_domain::plan::Limits;
 use tollgate_domain::share::Usage;
 use tollgate_edge::Edge;
+use tollgate_engine::{Faults, Step};
+use tollgate_store::Store;
+use tollgate_store::cap::Life;
 
 use crate::support::client::ask;
 use crate::support::world::{PASSWORD, demo, limits};
@@ -26,42 +32,31 @@ struct Fleet {
     w: World,
     one: Edge,
     two: Edge,
-    limits: Limits,
+    /// Cuts the first edge off from the store.
+    cut: Arc<Faults>,
     _dir: TempDir,
 }
 
 impl Fleet {
     async fn start(limits: Limits) -> Self {
-        let w = World::new(1 << 20, limits.clone()).await;
+        Self::of(World::new(1 << 20, limits).await).await
+    }
+
+    async fn of(mut w: World) -> Self {
+        w.config.heartbeat_interval = Duration::from_millis(100);
         let dir = TempDir::new().unwrap();
-        let one = w.start().await;
+        let cut = Faults::script(Vec::<Step>::new());
+        let one = w.try_start(Store::new(w.engine.client_with(Arc::clone(&cut)), "t-")).await.unwrap();
         let mut config = w.config.clone();
         config.edge = "edge2".parse().unwrap();
         config.data_dir = dir.path().to_owned();
         let bind = || std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let two = Edge::start(config, w.deps(w.store.clone()), bind(), bind()).await.unwrap();
-        Self { w, one, two, limits, _dir: dir }
+        Self { w, one, two, cut, _dir: dir }
     }
 
     fn both(&self) -> [&Edge; 2] {
         [&self.one, &self.two]
-    }
-
-    /// A tunnel through the second edge, while the first holds all of the customer's threads: what
-    /// its `in_use` tunnels do not need is taken from it, until the second has looked.
-    async fn open_on_two(&self, in_use: u32) -> TcpStream {
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let capacity = self.limits.capacity();
-            self.w.store.withdraw_share(&demo(), self.one.session(), capacity, in_use).await.unwrap();
-            let (mut c, head) = connect(self.two.gateway_addr(), "echo.test:1", "demo-line-c", PASSWORD).await;
-            if status(&head) == 200 {
-                ping(&mut c).await;
-                return c;
-            }
-            assert!(Instant::now() < end, "{head}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
     }
 
     /// A kick reaches what was open before it.
@@ -112,6 +107,20 @@ async fn open(edge: &Edge, line: &str) -> TcpStream {
     open_from(HERE, edge, line).await
 }
 
+/// A tunnel as soon as the edge admits one: others may hold the threads, and give them.
+async fn open_in_time(edge: &Edge, line: &str) -> TcpStream {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let (mut c, head) = connect(edge.gateway_addr(), "echo.test:1", &format!("demo-line-{line}"), PASSWORD).await;
+        if status(&head) == 200 {
+            ping(&mut c).await;
+            return c;
+        }
+        assert!(Instant::now() < end, "{head}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
 async fn ends(mut c: TcpStream) {
     assert!(timeout(PATIENCE, read_all(&mut c)).await.expect("the tunnel goes on").is_empty());
 }
@@ -140,7 +149,7 @@ async fn the_strike_clock_runs_on_the_fleets_sum_and_locks_out_everywhere() {
     let f = Fleet::start(Limits { threads: 2, thread_burst_milli: 3000, ..limits() }).await;
     // No edge alone carries more than the plan's two.
     let (mut a, mut b) = (open(&f.one, "a").await, open(&f.one, "b").await);
-    let mut c = f.open_on_two(2).await;
+    let mut c = open_in_time(&f.two, "c").await;
     let in_use = async || f.w.store.cap(&demo()).await.unwrap().map_or(0, |cap| cap.in_use());
     let end = Instant::now() + PATIENCE;
     while in_use().await != 3 {
@@ -149,10 +158,9 @@ async fn the_strike_clock_runs_on_the_fleets_sum_and_locks_out_everywhere() {
     }
     // A third edge that carries none looks at the sum each minute.
     let third: EdgeSession = "edge9.1".parse().unwrap();
-    let look = async || {
-        let idle = Usage { in_use: 0, refused: 0 };
-        f.w.store.report_share(&demo(), &third, f.limits.capacity(), 2, idle, f.w.now()).await.unwrap()
-    };
+    let terms = f.w.store.customer(&demo()).await.unwrap().unwrap().terms();
+    let look =
+        async || f.w.store.report_share(&demo(), Life::of(&third), terms, Usage::default(), f.w.now()).await.unwrap();
     for minute in 0..15 {
         let seen = look().await;
         assert_eq!((seen.in_use_total, seen.locked_until), (3, None), "minute {minute}");
@@ -202,15 +210,7 @@ async fn threads_are_counted_over_the_fleet_and_go_where_they_are_asked_for_when
     let mut held = Vec::new();
     for line in ["a", "b", "c"] {
         // What `passes` opened may not have ended yet.
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let (c, head) = connect(two.gateway_addr(), "echo.test:1", &format!("demo-line-{line}"), PASSWORD).await;
-            if status(&head) == 200 {
-                held.push(c);
-                break;
-            }
-            assert!(Instant::now() < end, "{head}");
-        }
+        held.push(open_in_time(&two, line).await);
     }
     assert_eq!(status(&asked(&two).await), 429);
     drop(held);

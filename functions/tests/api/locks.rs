@@ -6,6 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 use tollgate_domain::id::EdgeSession;
 use tollgate_domain::share::Usage;
+use tollgate_store::cap::Life;
 
 use crate::world::{OPERATOR, World};
 
@@ -13,11 +14,11 @@ use crate::world::{OPERATOR, World};
 async fn strike(w: &World) {
     let id = "demo".parse().unwrap();
     let edge: EdgeSession = "e1.1".parse().unwrap();
-    let limits = w.platform.store.customer(&id).await.unwrap().unwrap().limits;
-    let usage = Usage { in_use: 15, refused: 0 };
+    let terms = w.platform.store.customer(&id).await.unwrap().unwrap().terms();
+    let usage = Usage { in_use: 15, ..Usage::default() };
     for _ in 0..=180 {
         let now = w.platform.now();
-        let report = w.platform.store.report_share(&id, &edge, limits.capacity(), limits.threads, usage, now);
+        let report = w.platform.store.report_share(&id, Life::of(&edge), terms, usage, now);
         if report.await.unwrap().locked_until.is_some_and(|until| now < until) {
             return;
         }

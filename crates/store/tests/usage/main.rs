@@ -8,6 +8,7 @@ mod commands;
 mod conformance;
 mod lost;
 mod sessions;
+mod shares;
 mod strikes;
 mod units;
 

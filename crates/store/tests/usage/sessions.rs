@@ -1,5 +1,5 @@
 use tollgate_domain::id::EdgeId;
-use tollgate_domain::share::{Capacity, Node};
+use tollgate_store::allowance::Rostered;
 use tollgate_store::edge::Heartbeat;
 use tollgate_store::usage::{DayUsage, UsageKey};
 
@@ -44,22 +44,49 @@ async fn a_life_that_hands_over_is_heard_beside_its_successor() {
 }
 
 #[tokio::test]
-async fn the_share_of_a_life_that_hands_over_is_not_its_successors() {
+async fn every_heartbeat_is_another_sign_of_life_whatever_the_clock_says() {
     let (_e, s) = store().await;
-    let (old, new) = (edge(1), EdgeSession { epoch: 2, ..edge(1) });
-    s.join_share(&demo(), &old, LIMITS, 0).await.unwrap();
-    // The successor may come first: what the old one holds and does not use is free.
-    let id = demo();
-    let join = || s.join_share_beside(&id, &new, std::slice::from_ref(&old), LIMITS, 0);
-    assert_eq!(join().await.unwrap(), Node { held: 10, in_use: 0, qps: 19, rate: 500 });
-    s.withdraw_share(&demo(), &old, LIMITS, 3).await.unwrap();
-    assert_eq!(join().await.unwrap(), Node { held: 7, in_use: 0, qps: 19, rate: 500 });
-    assert_eq!(s.cap(&demo()).await.unwrap().unwrap().in_use(), 3);
-    s.leave_share(&demo(), &old).await.unwrap();
-    assert_eq!(join().await.unwrap().held, 10);
-    // Once it is over, nothing of it counts.
-    s.join_share(&demo(), &old, LIMITS, 5).await.unwrap();
-    assert_eq!(s.join_share(&demo(), &new, LIMITS, 0).await.unwrap().held, 10);
+    let first = s.start_epoch(&e1(), at(5)).await.unwrap();
+    let sign = async |of: &EdgeSession| s.edge(&e1()).await.unwrap().unwrap().sign(of);
+    let mut seen = vec![sign(&first).await.unwrap()];
+    for now in [at(5), at(3), at(5)] {
+        s.heartbeat(&first, now).await.unwrap();
+        let next = sign(&first).await.unwrap();
+        assert!(!seen.contains(&next), "{next:?}");
+        seen.push(next);
+    }
+    assert_eq!(sign(&first).await, seen.pop());
+    let second = s.start_epoch_beside(&e1(), std::slice::from_ref(&first), at(6)).await.unwrap();
+    let leaving = sign(&first).await.unwrap();
+    s.heartbeat(&first, at(7)).await.unwrap();
+    assert_ne!(sign(&first).await, Some(leaving));
+    assert!(sign(&second).await.is_some());
+    s.start_epoch(&e1(), at(8)).await.unwrap();
+    assert_eq!(sign(&second).await, None);
+}
+
+async fn listed(s: &Store) -> usize {
+    s.edges().await.unwrap().len()
+}
+
+#[tokio::test]
+async fn a_dead_edge_is_unlisted_once_it_left_nothing_open() {
+    let (_e, s) = store().await;
+    let dead = s.start_epoch(&e1(), at(0)).await.unwrap();
+    let row = async || s.edge(&e1()).await.unwrap().unwrap();
+    let seen = row().await;
+    let entry = Rostered { customer: demo(), bucket: plan() };
+    s.roster_add(&dead, &entry).await.unwrap();
+    assert!(!s.unlist_edge(&e1(), &seen).await.unwrap());
+    s.roster_remove(&dead, &entry).await.unwrap();
+    s.heartbeat(&dead, at(0)).await.unwrap();
+    assert!(!s.unlist_edge(&e1(), &seen).await.unwrap(), "it lives");
+    assert_eq!(listed(&s).await, 1);
+    assert!(s.unlist_edge(&e1(), &row().await).await.unwrap());
+    assert_eq!(listed(&s).await, 0);
+    // It was cut off, and comes back.
+    s.list_edge(&e1()).await.unwrap();
+    assert_eq!(listed(&s).await, 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,48 +105,6 @@ async fn starts_at_once_get_epochs_of_their_own() {
     epochs.sort_unstable();
     epochs.dedup();
     assert_eq!(epochs.len(), 10, "{epochs:?}");
-}
-
-const LIMITS: Capacity = Capacity { hard: 10, qps: 20, rate: 1000 };
-
-#[tokio::test]
-async fn shares_are_split_given_back_and_taken_over_by_the_next_life() {
-    let (e, s) = store().await;
-    let node = Node { held: 10, in_use: 2, qps: 20, rate: 1000 };
-    assert_eq!(s.join_share(&demo(), &edge(1), LIMITS, 2).await.unwrap(), node);
-    assert_eq!(losing(&e, "PutItem").0.join_share(&demo(), &edge(1), LIMITS, 3).await.unwrap().in_use, 3);
-    assert_eq!(s.join_share(&demo(), &edge(2), LIMITS, 0).await.unwrap().held, 0);
-    // The same figures again are no write.
-    let ver = s.cap(&demo()).await.unwrap().unwrap().ver;
-    s.join_share(&demo(), &edge(2), LIMITS, 0).await.unwrap();
-    assert_eq!(s.cap(&demo()).await.unwrap().unwrap().ver, ver);
-    let next_life = EdgeSession { epoch: 2, ..edge(1) };
-    assert_eq!(s.join_share(&demo(), &next_life, LIMITS, 0).await.unwrap().held, 10);
-    let fewer = Capacity { hard: 4, ..LIMITS };
-    assert_eq!(s.join_share(&demo(), &next_life, fewer, 0).await.unwrap().held, 4);
-    assert!(s.cap(&demo()).await.unwrap().unwrap().fits(fewer));
-    losing(&e, "PutItem").0.leave_share(&demo(), &next_life).await.unwrap();
-    s.leave_share(&demo(), &next_life).await.unwrap();
-    s.leave_share(&"other".parse().unwrap(), &next_life).await.unwrap();
-    assert_eq!(s.cap(&"other".parse().unwrap()).await.unwrap(), None);
-    assert_eq!(s.join_share(&demo(), &edge(2), fewer, 0).await.unwrap().held, 4);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn shares_fit_the_limits_whoever_joins_at_once() {
-    let (e, s) = store().await;
-    let joins: Vec<_> = (0..6)
-        .map(|n| {
-            let (rough, _) = rough(&e, n);
-            tokio::spawn(async move { insist!(rough.join_share(&demo(), &edge(n), LIMITS, 0)).held })
-        })
-        .collect();
-    for j in joins {
-        j.await.unwrap();
-    }
-    let cap = s.cap(&demo()).await.unwrap().unwrap();
-    assert!(cap.fits(LIMITS), "{cap:?}");
-    assert_eq!(cap.nodes.values().map(|n| n.held).sum::<u32>(), 10);
 }
 
 fn row(day: &str, line: &str) -> UsageKey {

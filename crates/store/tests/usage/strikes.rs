@@ -3,18 +3,18 @@
 use tollgate_domain::customer::{AuthMode, Credential, Customer, Standing};
 use tollgate_domain::feed::Entity;
 use tollgate_domain::plan::Limits;
-use tollgate_domain::share::{Capacity, Usage};
+use tollgate_domain::share::{Capacity, Terms, Usage};
 use tollgate_engine::Recorder;
-use tollgate_store::cap::ShareReport;
+use tollgate_store::cap::{Life, ShareReport};
 
 use super::*;
 
 const SOFT: u32 = 10;
-const LIMITS: Capacity = Capacity { hard: 20, qps: 0, rate: 0 };
+const TERMS: Terms = Terms { ver: 1, soft: SOFT, limits: Capacity { hard: 20, qps: 0, rate: 0 } };
 
 async fn report(s: &Store, n: u64, in_use: u32, now: u64) -> ShareReport {
-    let usage = Usage { in_use, refused: 0 };
-    insist!(s.report_share(&demo(), &edge(n), LIMITS, SOFT, usage, at(now)))
+    let usage = Usage { in_use, ..Usage::default() };
+    insist!(s.report_share(&demo(), Life::of(&edge(n)), TERMS, usage, at(now)))
 }
 
 async fn ver(s: &Store) -> u64 {
@@ -72,7 +72,7 @@ async fn struck(s: &Store) -> ShareReport {
 async fn the_sum_of_all_edges_above_the_plan_for_fifteen_minutes_locks_and_tells() {
     let (_e, s) = store().await;
     let first = report(&s, 1, 11, 0).await;
-    assert_eq!((first.node.held, first.in_use_total, first.strike_since), (20, 11, Some(at(0))));
+    assert_eq!((first.held.threads, first.in_use_total, first.strike_since), (20, 11, Some(at(0))));
     report(&s, 1, 0, 5).await;
     report(&s, 1, 0, 65).await;
     assert_eq!(s.cap(&demo()).await.unwrap().unwrap().strike, tollgate_domain::strike::Strike::default());
@@ -114,8 +114,8 @@ async fn a_strike_whose_answer_is_lost_is_one_strike() {
     let steps = (0..3).map(|_| Step::from(Fault::LostAck).on("TransactWriteItems"));
     let faults = Faults::script(steps);
     let weak = Store::new(engine.client_with(faults.clone()), "");
-    let usage = Usage { in_use: 11, refused: 0 };
-    let lost = weak.report_share(&demo(), &edge(1), LIMITS, SOFT, usage, at(900)).await;
+    let usage = Usage { in_use: 11, ..Usage::default() };
+    let lost = weak.report_share(&demo(), Life::of(&edge(1)), TERMS, usage, at(900)).await;
     assert!(lost.is_err() && faults.left() == 0, "{lost:?}");
     assert_eq!(report(&weak, 1, 11, 900).await.locked_until, Some(at(4500)));
     assert_eq!(told(&s).await.len(), 1);
