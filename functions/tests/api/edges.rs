@@ -8,10 +8,11 @@ use serde_json::{Value, json};
 use tollgate_domain::budget::Bucket;
 use tollgate_domain::feed::Command;
 use tollgate_domain::id::{CustomerId, EdgeSession, LineKey};
-use tollgate_domain::share::Capacity;
+use tollgate_domain::share::{Capacity, Terms, Usage};
 use tollgate_functions::platform::Bounds;
 use tollgate_store::Store;
 use tollgate_store::allowance::{Rostered, Take};
+use tollgate_store::cap::Life;
 use tollgate_store::edge::Heartbeat;
 use tollgate_store::lost::Late;
 
@@ -150,7 +151,8 @@ async fn a_silent_edge_is_lost_with_its_leases_lines_and_shares() {
     let w = world().await;
     let session = started(&w, "e1").await;
     let bucket = leases(&w, &session).await;
-    db(&w).join_share(&demo(), &session, LIMITS, 3).await.unwrap();
+    let (terms, usage) = (Terms { ver: 1, soft: 10, limits: LIMITS }, Usage { in_use: 3, ..Usage::default() });
+    db(&w).report_share(&demo(), Life::of(&session), terms, usage, w.platform.now()).await.unwrap();
     let body = json!({});
     let lost = w.post("/admin/edges/e1/lost", body.clone()).await.expect(200);
     assert_eq!(
