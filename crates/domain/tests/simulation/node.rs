@@ -70,7 +70,7 @@ impl Node {
                         // All it says is in the store.
                         life.done.extend(journal.leases.iter().map(|l| l.serial));
                         self.left.remove(0);
-                        *recovery = Box::default();
+                        **recovery = Default::default();
                     }
                     sent
                 }
@@ -98,7 +98,7 @@ impl Node {
                 (Some(answer), Some(journal)) => recovery.hear(journal, &sent.call, answer),
                 // It is repeated from its beginning.
                 _ => {
-                    *recovery = Box::default();
+                    **recovery = Default::default();
                     Ok(())
                 }
             },
