@@ -1,8 +1,8 @@
 //! A line in use here: the proxy that serves it, and what the store is told of its use.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tollgate_domain::id::LineKey;
@@ -18,7 +18,10 @@ pub(crate) struct LineUse {
     /// One question to the assigner at a time.
     pub flight: tokio::sync::Mutex<()>,
     users: AtomicU32,
-    changed: Notify,
+    began: Instant,
+    /// When a tunnel last ended, in milliseconds since `began`.
+    left_ms: AtomicU64,
+    hurried: Notify,
     kept: AtomicBool,
 }
 
@@ -29,7 +32,9 @@ impl LineUse {
             route: Mutex::default(),
             flight: tokio::sync::Mutex::default(),
             users: AtomicU32::new(0),
-            changed: Notify::new(),
+            began: Instant::now(),
+            left_ms: AtomicU64::new(0),
+            hurried: Notify::new(),
             kept: AtomicBool::new(false),
         }
     }
@@ -56,7 +61,13 @@ impl LineUse {
 
     /// Stops lingering: what is to be said is said now.
     pub fn hurry(&self) {
-        self.changed.notify_one();
+        self.hurried.notify_one();
+    }
+
+    /// How long nobody has used it; `None` while somebody does.
+    fn quiet_for(&self) -> Option<Duration> {
+        (self.users() == 0)
+            .then(|| self.began.elapsed().saturating_sub(Duration::from_millis(self.left_ms.load(Ordering::Acquire))))
     }
 
     /// Whether the store has yet to hear that the line is quiet.
@@ -65,13 +76,13 @@ impl LineUse {
     }
 }
 
-/// Counts a tunnel on the line while this lives; the store hears of the first and of the last.
+/// Counts a tunnel on the line while this lives; the store hears of the first and of the last. Nobody
+/// is woken for any between: whoever keeps the line looks often enough.
 pub(crate) struct Using(Arc<LineUse>);
 
 impl Using {
     pub fn new(core: &Arc<Core>, line: &Arc<LineUse>) -> Self {
         line.users.fetch_add(1, Ordering::AcqRel);
-        line.changed.notify_one();
         if !line.kept.swap(true, Ordering::AcqRel) {
             core.control.spawn(keep(Arc::clone(core), Arc::clone(line)));
         }
@@ -81,9 +92,11 @@ impl Using {
 
 impl Drop for Using {
     fn drop(&mut self) {
-        if self.0.users.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.changed.notify_one();
-        }
+        let line = &self.0;
+        // Before the count: who sees nobody sees when the last one left.
+        let now = u64::try_from(line.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        line.left_ms.fetch_max(now, Ordering::AcqRel);
+        line.users.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -92,11 +105,7 @@ impl Drop for Using {
 async fn keep(core: Arc<Core>, line: Arc<LineUse>) {
     loop {
         tell(&core, &line, true).await;
-        while line.users() > 0 || !quiet_for(&core, &line, core.config.linger).await {
-            if line.users() > 0 {
-                line.changed.notified().await;
-            }
-        }
+        until_quiet(&core, &line, core.config.linger).await;
         tell(&core, &line, false).await;
         line.kept.store(false, Ordering::Release);
         // A tunnel that came meanwhile saw `kept` and made no keeper of its own.
@@ -106,16 +115,17 @@ async fn keep(core: Arc<Core>, line: Arc<LineUse>) {
     }
 }
 
-/// Whether nobody used the line for `linger`.
-async fn quiet_for(core: &Core, line: &LineUse, linger: Duration) -> bool {
-    let end = tokio::time::Instant::now() + linger;
-    while line.users() == 0 && !core.draining() {
-        let waited = tokio::time::timeout_at(end, line.changed.notified()).await;
-        if waited.is_err() {
-            break;
-        }
+/// Waits until nobody has used the line for `linger`; until nobody uses it, while the edge drains.
+async fn until_quiet(core: &Core, line: &LineUse, linger: Duration) {
+    loop {
+        let left = match line.quiet_for() {
+            // Whoever leaves from now on is quiet for `linger` no sooner than this looks again.
+            None => linger,
+            Some(quiet) if quiet >= linger || core.draining() => return,
+            Some(quiet) => linger - quiet,
+        };
+        let _ = tokio::time::timeout(left, line.hurried.notified()).await;
     }
-    line.users() == 0
 }
 
 async fn tell(core: &Core, line: &LineUse, opened: bool) {
