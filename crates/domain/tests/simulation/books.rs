@@ -23,7 +23,8 @@ impl Life {
         if let Some(n) = self.held.iter().position(|h| h.known.closing()) {
             return self.close(n, now, planted);
         }
-        if self.stopping() {
+        // While an operation is under way nothing is closed yet, and all goes on as before.
+        if self.stopping() && self.held.is_empty() {
             return self.stop(now);
         }
         if let Some(h) = self.held.iter().find(|h| !h.listed) {

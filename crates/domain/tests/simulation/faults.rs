@@ -87,10 +87,7 @@ impl World {
             6..8 if serious => self.crash(n, true),
             8 if serious => self.crash(n, false),
             9 if serious => self.declare_node_lost(n),
-            10..13 => {
-                self.nodes[n].cut = !self.nodes[n].cut;
-                self.meet(n, if self.nodes[n].cut { "is cut off" } else { "is reached again" });
-            }
+            10..13 => self.reach(n, self.nodes[n].cut),
             13..15 => self.jump(n),
             15..17 => self.grant(n),
             17 => self.withdraw(n),
@@ -102,9 +99,15 @@ impl World {
                     self.return_by_time(&session);
                 }
             }
-            // Most runs would end before anybody has started.
+            // Most runs would end before anybody has started, or is reached again.
+            _ if self.nodes[n].cut => self.reach(n, true),
             _ => self.start(n),
         }
+    }
+
+    fn reach(&mut self, n: usize, reached: bool) {
+        self.nodes[n].cut = !reached;
+        self.meet(n, if reached { "is reached again" } else { "is cut off" });
     }
 
     fn start(&mut self, n: usize) {

@@ -41,7 +41,8 @@ fn setting(name: &str) -> Option<u64> {
 /// Plays one seed; what it met.
 fn play(seed: u64, planted: Option<Planted>, loud: bool) -> Result<Met, Violation> {
     let mut world = World::new(seed, planted, loud);
-    let steps = 60 + u32::try_from(seed % 5 * 20 + 10 * world.nodes.len() as u64).unwrap_or(0);
+    // A node alone needs a dozen steps until it holds its first bytes.
+    let steps = 100 + u32::try_from(seed % 5 * 60 + 60 * world.nodes.len() as u64).unwrap_or(0);
     world.run(steps)?;
     Ok(std::mem::take(&mut world.met))
 }
