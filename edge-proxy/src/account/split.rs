@@ -3,6 +3,7 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
 
 use tollgate_domain::share::{Capacity, Demand, Part, Seen, Usage};
 use tollgate_store::cap::ShareReport;
@@ -13,6 +14,10 @@ use crate::journal::Journal;
 /// How often who lacks something asks soon again whether others gave it; then only with what is
 /// told every 5 s.
 const CHASES: u32 = 10;
+
+/// How long what was refused, or had to wait, may count as a need (`Demand`), and a sample: the
+/// store hears until then, for others may wait for what is not needed any more.
+const WISH: Duration = Duration::from_secs(15);
 
 /// A part of a plan's capacity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -50,6 +55,9 @@ pub(super) struct Split {
     lacking: AtomicBool,
     /// How often to ask soon again.
     chases: AtomicU32,
+    /// When something was refused or had to wait, in milliseconds since the account began, plus
+    /// one; 0 = never.
+    vain_ms: AtomicU64,
     /// Lapses of this edge ([`crate::peers::Pulse`]) of which the customer's share has heard.
     lapses: AtomicU64,
 }
@@ -113,8 +121,19 @@ impl Account {
         let more = moved.saturating_sub(now.moved);
         now.moved = moved;
         let seen = Seen { in_use, entered, refused, asked, asked_in_vain, moved: more, held_back };
-        let need = now.demand.look(seen, share.may, share.limits, self.began.elapsed());
+        let at = self.began.elapsed();
+        if refused > 0 || asked_in_vain || held_back {
+            let ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX - 1);
+            self.split.vain_ms.store(ms + 1, Ordering::Relaxed);
+        }
+        let need = now.demand.look(seen, share.may, share.limits, at);
         Usage { in_use, refused, need, kept: self.kept(share) }
+    }
+
+    /// Whether something was refused, or had to wait, so recently that it may count as needed.
+    pub fn wishes(&self) -> bool {
+        let ms = self.split.vain_ms.load(Ordering::Relaxed);
+        ms > 0 && self.began.elapsed() < Duration::from_millis(ms) + WISH
     }
 
     /// Something was refused here that another edge might allow: the store is to hear of it soon.

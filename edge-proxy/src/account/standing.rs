@@ -28,6 +28,8 @@ impl Account {
             || load(&self.refused)
             // Others may have given something back meanwhile.
             || self.is_partial()
+            // Others may wait for what is not needed here any more.
+            || self.wishes()
             || self.clock_runs.load(Ordering::Relaxed)
             || now < self.struck_until()
     }
