@@ -1,5 +1,5 @@
 //! The list of edges, kept short: one that is dead and has left nothing open is taken off it by
-//! any other, long after it was last heard of. One that drains takes itself off.
+//! any other, long after it was last heard of.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -7,7 +7,7 @@ pub mod lost;
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use tollgate_domain::budget::{Bucket, LeaseState};
+use tollgate_domain::budget::{Allowance, Bucket, LeaseState};
 use tollgate_domain::id::{CustomerId, EdgeId, EdgeSession};
 use tollgate_domain::refusal::{Code, Refusal};
 use tollgate_domain::time::Timestamp;
@@ -90,8 +90,7 @@ pub struct Held {
 }
 
 /// The lives of `edge` that may hold something, the one in force first; then earlier ones.
-#[must_use]
-pub fn lives(edge: &EdgeId, row: &EdgeRow, now: Timestamp) -> Vec<Life> {
+fn lives(edge: &EdgeId, row: &EdgeRow, now: Timestamp) -> Vec<Life> {
     let in_force = EdgeSession { edge: edge.clone(), epoch: row.epoch };
     let mut lives = vec![Life {
         state: state(row, &in_force, row.heartbeat, now),
@@ -146,49 +145,55 @@ pub async fn list(
     let more = edges.len() > limit;
     edges.truncate(limit);
     let next = edges.last().filter(|_| more).map(|(id, _)| id.clone());
+    let found: Vec<_> =
+        edges.iter().flat_map(|(id, row)| lives(id, row, now).into_iter().map(|life| (life, row.epoch))).collect();
+    let found = stream::iter(found).map(|(life, in_force)| async move {
+        let mut roster = platform.store.roster(&life.session).await?;
+        let more = roster.len() > MOST_LEASES;
+        roster.truncate(MOST_LEASES);
+        Ok::<_, StoreError>((life, in_force, by_customer(roster), more))
+    });
+    let found: Vec<_> = found.buffered(AT_ONCE).try_collect().await.map_err(store)?;
+    // A customer has leases at many edges: its buckets are read once.
+    let customers: BTreeSet<CustomerId> = found.iter().flat_map(|(_, _, roster, _)| roster.keys().cloned()).collect();
+    let read = stream::iter(customers).map(|customer| async move {
+        let buckets = platform.store.allowances(&customer).await?;
+        Ok::<_, StoreError>((customer, buckets))
+    });
+    let read: BTreeMap<_, _> = read.buffer_unordered(AT_ONCE).try_collect().await.map_err(store)?;
     let mut shown = Vec::new();
-    for (id, row) in &edges {
-        for mut life in lives(id, row, now) {
-            life.held = Box::pin(held(platform, &life.session)).await?;
-            let in_force = life.session.epoch == row.epoch;
-            if in_force || life.state == LifeState::Draining || life.held != Held::default() {
-                shown.push(life);
-            }
+    for (mut life, in_force, roster, more) in found {
+        life.held = Held { more, ..held(&life.session, &roster, &read) };
+        let in_force = life.session.epoch == in_force;
+        if in_force || life.state == LifeState::Draining || life.held != Held::default() {
+            shown.push(life);
         }
     }
     Ok((shown, next))
 }
 
-/// What `session` holds.
-async fn held(platform: &Platform, session: &EdgeSession) -> Result<Held, Refusal> {
-    let mut roster = platform.store.roster(session).await.map_err(store)?;
-    let more = roster.len() > MOST_LEASES;
-    roster.truncate(MOST_LEASES);
-    let looked = stream::iter(by_customer(roster)).map(|(customer, buckets)| async move {
-        let mut held = Held::default();
-        for (bucket, allowance) in platform.store.allowances(&customer).await? {
-            let Some(lease) = allowance.leases.get(session).filter(|_| buckets.contains(&bucket)) else { continue };
+/// What `session` holds, by its roster.
+fn held(
+    session: &EdgeSession,
+    roster: &BTreeMap<CustomerId, BTreeSet<Bucket>>,
+    read: &BTreeMap<CustomerId, Vec<(Bucket, Allowance)>>,
+) -> Held {
+    let mut held = Held::default();
+    for (customer, buckets) in roster {
+        let before = held.open + held.lost;
+        let named = read.get(customer).into_iter().flatten().filter(|(bucket, _)| buckets.contains(bucket));
+        for lease in named.filter_map(|(_, a)| a.leases.get(session)) {
             match lease.state {
                 LeaseState::Open => held.open += 1,
                 LeaseState::Lost => held.lost += 1,
             }
-            held.customers = 1;
             held.taken = held.taken.saturating_add(lease.taken);
             held.settled = held.settled.saturating_add(lease.settled);
             held.doubt = held.doubt.saturating_add(lease.doubt);
         }
-        Ok::<_, StoreError>(held)
-    });
-    let looked: Vec<Held> = looked.buffer_unordered(AT_ONCE).try_collect().await.map_err(store)?;
-    Ok(looked.into_iter().fold(Held { more, ..Held::default() }, |sum, h| Held {
-        open: sum.open + h.open,
-        lost: sum.lost + h.lost,
-        customers: sum.customers + h.customers,
-        taken: sum.taken.saturating_add(h.taken),
-        settled: sum.settled.saturating_add(h.settled),
-        doubt: sum.doubt.saturating_add(h.doubt),
-        more: sum.more,
-    }))
+        held.customers += usize::from(held.open + held.lost > before);
+    }
+    held
 }
 
 pub(crate) fn by_customer(roster: Vec<Rostered>) -> BTreeMap<CustomerId, BTreeSet<Bucket>> {

@@ -27,8 +27,8 @@ pub struct Cli {
     /// What to do; nothing = run.
     #[command(subcommand)]
     pub command: Option<Command>,
-    /// Run this many edges, each a process of its own, instead of one in this process. They listen
-    /// on the ports given for the first and on those that follow.
+    /// Run this many edges, each a process of its own, instead of one in this process. The first
+    /// listens on --gateway and --edge-admin, the others on the ports that follow.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=MOST_EDGES))]
     pub edges: Option<u8>,
     /// Settings of both commands.
@@ -84,7 +84,7 @@ pub struct Common {
     /// Where the simulated super-proxy listens [default: any port].
     #[arg(long, global = true, value_name = "ADDR", value_parser = bind)]
     pub sandbox_gateway: Option<SocketAddr>,
-    /// How the log on standard error is written.
+    /// How the log on standard error is written; edges of --edges write JSON.
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Pretty)]
     pub log: LogFormat,
 }

@@ -18,7 +18,7 @@ use crate::edge_process::{Place, Shared};
 use crate::failure::Failure;
 use crate::fleet::{self, Fleet, Reserved};
 use crate::in_process::AssignHere;
-use crate::listen::listen;
+use crate::listen::{listen, local_addr};
 use crate::run_file::RunFile;
 use crate::secrets::{SecretsFile, random};
 use crate::seed::fixed;
@@ -83,8 +83,7 @@ impl Doors {
         }
         let gateway = listen(ports.gateway, "--gateway")?;
         let admin = listen(ports.edge_admin, "--edge-admin")?;
-        let at = |l: &TcpListener| l.local_addr().map_err(|e| Failure::part("a listener", e));
-        let place = Place { id: fixed(EdgeId::new(EDGE)), gateway: at(&gateway)?, admin: at(&admin)? };
+        let place = Place { id: fixed(EdgeId::new(EDGE)), gateway: local_addr(&gateway)?, admin: local_addr(&admin)? };
         Ok(Self::Here { gateway, admin, place })
     }
 

@@ -17,7 +17,7 @@ use tollgate_domain::id::EdgeId;
 use crate::args::Ports;
 use crate::edge_process::{Place, Shared, command};
 use crate::failure::Failure;
-use crate::listen::listen;
+use crate::listen::{listen, local_addr};
 use crate::run_file::RunFile;
 use crate::seed::fixed;
 
@@ -51,9 +51,8 @@ pub fn reserve(ports: &Ports, count: u8) -> Result<Reserved, Failure> {
     for n in 0..count {
         let gateway = listen(nth(ports.gateway, n)?, "--gateway")?;
         let admin = listen(nth(ports.edge_admin, n)?, "--edge-admin")?;
-        let addr = |l: &TcpListener| l.local_addr().map_err(|e| Failure::part("a listener", e));
         let id = fixed(EdgeId::new(format!("edge{}", u16::from(n) + 1)));
-        reserved.places.push(Place { id, gateway: addr(&gateway)?, admin: addr(&admin)? });
+        reserved.places.push(Place { id, gateway: local_addr(&gateway)?, admin: local_addr(&admin)? });
         reserved.held.extend([gateway, admin]);
     }
     Ok(reserved)

@@ -14,6 +14,14 @@ pub fn listen(addr: SocketAddr, flag: &'static str) -> Result<TcpListener, Failu
     bound.map_err(|why| refused(addr, flag, why))
 }
 
+/// Where it listens.
+///
+/// # Errors
+/// [`Failure::Part`].
+pub fn local_addr(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|e| Failure::part("a listener", e))
+}
+
 /// Why `addr` cannot be listened on.
 #[must_use]
 pub fn refused(addr: SocketAddr, flag: &'static str, why: std::io::Error) -> Failure {

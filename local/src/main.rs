@@ -2,9 +2,9 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::error::ErrorKind;
+use clap::{CommandFactory as _, Parser as _};
 use tollgate_local::args::{Cli, Command};
-use tollgate_local::failure::Failure;
 use tollgate_local::{demo, edge_process, log, run};
 
 fn main() -> ExitCode {
@@ -23,7 +23,9 @@ async fn tollgate() -> ExitCode {
             log::start(common.log, "info");
             run::run(common, edges).await
         }
-        Some(Command::Demo(_)) if edges.is_some() => Err(Failure::part("--edges", "the demo has one edge")),
+        Some(Command::Demo(_)) if edges.is_some() => {
+            Cli::command().error(ErrorKind::ArgumentConflict, "--edges: the demo has one edge").exit()
+        }
         Some(Command::Demo(demo)) => {
             log::start(common.log, "error");
             demo::run(demo, common).await

@@ -26,7 +26,7 @@ use crate::edge_process::Place;
 use crate::edges::{Around, Doors, Edges};
 use crate::failure::Failure;
 use crate::in_process::{LoggedEvents, Tasks};
-use crate::listen::listen;
+use crate::listen::{listen, local_addr};
 use crate::provider_rows::{self, Reach};
 use crate::real_provider::RealProvider;
 use crate::run_file::RunFile;
@@ -248,8 +248,4 @@ async fn providers(store: &Store, sandbox: &Sandbox, settings: &Settings, clock:
             provider_rows::retire(store, &provider_rows::real(), now).await
         }
     }
-}
-
-fn local_addr(listener: &TcpListener) -> Result<SocketAddr, Failure> {
-    listener.local_addr().map_err(|e| Failure::part("a listener", e))
 }

@@ -75,8 +75,7 @@ impl Door {
             return response(StatusCode::NOT_FOUND.as_u16(), String::new());
         }
         let header = |name: &str| request.headers().get(name).and_then(|v| v.to_str().ok()).unwrap_or("");
-        let key = access_key(header("authorization")).unwrap_or("");
-        if !bool::from(key.as_bytes().ct_eq(self.key.expose_secret().as_bytes())) {
+        if !signed_with(header("authorization"), &self.key) {
             let refused =
                 Answer::error("UnrecognizedClientException", "The security token included in the request is invalid.");
             return response(refused.status, refused.body);
@@ -97,9 +96,13 @@ impl Door {
     }
 }
 
-/// The access key id in `AWS4-HMAC-SHA256 Credential=<id>/<date>/<region>/…`.
-fn access_key(authorization: &str) -> Option<&str> {
-    authorization.split_once("Credential=")?.1.split_once('/').map(|(key, _)| key)
+/// Whether `authorization`, as `AWS4-HMAC-SHA256 Credential=<id>/<date>/<region>/…`, names the
+/// access key id `key`. Compared in constant time; the signature itself is not checked.
+#[must_use]
+pub fn signed_with(authorization: &str, key: &SecretString) -> bool {
+    let named = authorization.split_once("Credential=").and_then(|(_, rest)| rest.split_once('/'));
+    let id = named.map_or("", |(id, _)| id);
+    bool::from(id.as_bytes().ct_eq(key.expose_secret().as_bytes()))
 }
 
 fn response(status: u16, body: String) -> Response<Full<Bytes>> {
@@ -107,4 +110,21 @@ fn response(status: u16, body: String) -> Response<Full<Bytes>> {
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     response.headers_mut().insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static(CONTENT_TYPE));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_key_is_read_from_a_signature_and_compared_whole() {
+        let signed = "AWS4-HMAC-SHA256 Credential=AKID/20260101/eu-west-1/lambda/aws4_request, SignedHeaders=host";
+        assert!(signed_with(signed, &"AKID".to_owned().into()));
+        for other in ["", "AKI", "AKIDX", "akid", "BKID"] {
+            assert!(!signed_with(signed, &other.to_owned().into()), "{other}");
+        }
+        for unsigned in ["", "Bearer AKID", "AWS4-HMAC-SHA256 Credential=AKID"] {
+            assert!(!signed_with(unsigned, &"AKID".to_owned().into()), "{unsigned}");
+        }
+    }
 }

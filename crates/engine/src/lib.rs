@@ -18,4 +18,5 @@ mod recorder;
 
 pub use engine::{Engine, OpenError, SweepError};
 pub use faults::{Fault, Faults, Injected, Rates, Step};
+pub use gate::signed_with;
 pub use recorder::{Call, Consumed, Recorder};

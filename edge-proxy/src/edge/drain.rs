@@ -19,14 +19,13 @@ const LOOK: Duration = Duration::from_millis(10);
 /// Time for closing leases and for what is said of lines, once tunnels have ended.
 const CLOSING: Duration = Duration::from_secs(30);
 
-/// Drains and stays: heartbeats, commands and the admin listener go on. Once is enough; a second
-/// call does nothing.
+/// Drains and stays: heartbeats, commands and the admin listener go on. A later call may cut tunnels
+/// sooner, never later.
 pub(crate) async fn in_place(core: Arc<Core>, patience: Duration) {
-    if !core.start_draining() {
-        return;
-    }
     tracing::info!(session = %core.session, patience_s = patience.as_secs(), "drains in place");
-    tell_begun(Arc::clone(&core)).await;
+    if core.start_draining() {
+        tell_begun(Arc::clone(&core)).await;
+    }
     let unsettled = finish(&core, patience).await;
     tracing::info!(session = %core.session, unsettled = unsettled.len(), "drained in place");
 }

@@ -83,6 +83,32 @@ async fn tunnels_that_do_not_finish_in_time_are_cut() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_drains_may_be_told_to_do_so_sooner() {
+    let w = World::new(1 << 20, limits()).await;
+    let edge = w.start().await;
+    let mut c = open(&edge).await;
+    tell_to_drain(&w, edge.session(), 600).await;
+    eventually("it drains", || closed(&edge)).await;
+    tell_to_drain(&w, edge.session(), 0).await;
+    assert!(read_all(&mut c).await.is_empty());
+    eventually("its leases are closed", || async { w.allowance(&plan_bucket()).await.leases.is_empty() }).await;
+    edge.drain(Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_life_that_drains_and_is_declared_lost_is_cut() {
+    let mut w = World::new(1 << 20, limits()).await;
+    w.config.heartbeat_interval = Duration::from_millis(50);
+    let edge = w.start().await;
+    let mut c = open(&edge).await;
+    tell_to_drain(&w, edge.session(), 600).await;
+    eventually("it drains", || closed(&edge)).await;
+    assert_eq!(w.store.declare_lost(edge.session(), None, w.now()).await.unwrap(), Declared::Lost);
+    assert!(read_all(&mut c).await.is_empty());
+    edge.drain(Duration::ZERO).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_life_that_is_declared_lost_carries_nobody_and_its_successor_does() {
     let mut w = World::new(1 << 20, limits()).await;
     w.config.heartbeat_interval = Duration::from_millis(50);

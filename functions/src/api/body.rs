@@ -4,6 +4,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use tollgate_domain::country::Country;
 use tollgate_domain::id::{CustomerId, InvalidId, LineLabel, ProviderId, UserName};
@@ -14,6 +15,28 @@ use super::envelope::Refused;
 
 /// Largest body, in bytes.
 pub(super) const LARGEST_BODY: usize = 64 << 10;
+
+/// Entries on a page unless asked otherwise.
+const PAGE: usize = 50;
+/// Most entries on a page.
+const LARGEST_PAGE: usize = 200;
+
+/// Which part of a list: what comes after `after`, the `next` of the page before.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page<T> {
+    pub after: Option<T>,
+    limit: Option<usize>,
+}
+
+impl<T> Page<T> {
+    /// Entries on it.
+    pub fn limit(&self) -> Result<usize, Refused> {
+        let limit = self.limit.unwrap_or(PAGE);
+        let fits = (1..=LARGEST_PAGE).contains(&limit);
+        fits.then_some(limit).ok_or_else(|| invalid(format!("limit: 1 to {LARGEST_PAGE}")))
+    }
+}
 
 /// A request's body, at most [`LARGEST_BODY`] bytes.
 pub(super) struct Body(pub Bytes);

@@ -89,7 +89,7 @@ impl Key {
     }
 
     /// Carries `work` out, unless the same request was already: then its answer is given again.
-    /// Refusals that trying again can change (429, 5xx) are not kept.
+    /// Refusals that trying again can change (those with a `Retry-After`, and 5xx) are not kept.
     pub async fn once(
         self,
         platform: &Platform,
@@ -117,7 +117,7 @@ impl Key {
         let done = work.await;
         let answer = match &done {
             Ok(d) => Some(Answer { status: d.status.as_u16(), body: d.body.to_string() }),
-            Err(r) if r.code.status() == 429 || r.code.status() >= 500 => None,
+            Err(r) if r.retry_after_s.is_some() || r.code.status() >= 500 => None,
             Err(r) => {
                 serde_json::to_string(&RefusalWire::from(r)).ok().map(|body| Answer { status: r.code.status(), body })
             }

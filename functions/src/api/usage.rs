@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::{Value, json};
 use tollgate_domain::budget::{Allowance, Bucket, Lease, LeaseState};
 use tollgate_domain::customer::Customer;
@@ -15,6 +16,14 @@ use super::views;
 use crate::outcome::store;
 use crate::platform::Platform;
 
+/// Which month.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Period {
+    /// `yyyy-mm`; none = this one.
+    month: Option<String>,
+}
+
 /// Whom the figures are for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum For {
@@ -24,15 +33,15 @@ pub(super) enum For {
     Operator,
 }
 
-/// The usage of `customer` in `month` (`yyyy-mm`; none = the one of `now`).
+/// The usage of `customer` in a month, none = the one of `now`.
 pub(super) async fn usage(
     platform: &Platform,
     customer: &Customer,
-    month: Option<String>,
+    period: Period,
     now: Timestamp,
     whom: For,
 ) -> Result<Value, Refused> {
-    let month = month.unwrap_or_else(|| now.month());
+    let month = period.month.unwrap_or_else(|| now.month());
     if !is_month(&month) {
         return Err(invalid("month: yyyy-mm"));
     }

@@ -6,7 +6,7 @@ use tollgate_domain::feed::Command;
 use tollgate_domain::id::{EdgeId, EdgeSession};
 use tollgate_domain::refusal::{Code, Refusal};
 
-use super::{LifeState, lives, row};
+use super::{LifeState, row, state};
 use crate::outcome::store;
 use crate::platform::Platform;
 use crate::trail::{By, NOTHING};
@@ -28,11 +28,10 @@ pub async fn drain(
     if epoch.is_some_and(|epoch| epoch != row.epoch) {
         return Err(Refusal::new(Code::Conflict, format!("the life in force of {edge} is {}", row.epoch)));
     }
-    let state = lives(edge, &row, platform.now()).first().map(|life| life.state);
-    if matches!(state, Some(LifeState::Ended | LifeState::Lost)) {
-        return Err(Refusal::new(Code::Conflict, format!("{edge}.{} is over", row.epoch)));
-    }
     let session = EdgeSession { edge: edge.clone(), epoch: row.epoch };
+    if matches!(state(&row, &session, row.heartbeat, platform.now()), LifeState::Ended | LifeState::Lost) {
+        return Err(Refusal::new(Code::Conflict, format!("{session} is over")));
+    }
     let command = Command::Drain { session: session.clone(), within_s, at: by.at };
     platform.store.announce_command(&command, platform.now()).await.map_err(store)?;
     let asked = json!({ "withinSeconds": within_s });

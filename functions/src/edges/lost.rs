@@ -61,7 +61,9 @@ pub async fn lost(
             format!("{edge} has no life {} that may hold anything", session.epoch),
         ));
     };
-    if !force && !row.lost.contains_key(&session) {
+    // What is over beats no more; the declaration says so.
+    let over = session.epoch == row.epoch && row.ended_at.is_some();
+    if !force && !over && !row.lost.contains_key(&session) {
         Box::pin(watch(platform, &session, heard)).await?;
     }
     let seen = (!force).then_some(heard);

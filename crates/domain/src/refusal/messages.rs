@@ -272,11 +272,11 @@ fn words(code: Code) -> (Words, Words) {
         Code::EdgeAlive => (
             (
                 "The edge still tells that it lives",
-                "End its machine and ask again (with a new Idempotency-Key), drain it instead, or send force if you know that it carries nobody.",
+                "End its machine and ask again, drain it instead, or send force if you know that it carries nobody.",
             ),
             (
                 "O edge ainda dá sinal de vida",
-                "Encerre a máquina dele e peça de novo (com outra Idempotency-Key), drene-o, ou envie force se souber que ele não atende ninguém.",
+                "Encerre a máquina dele e peça de novo, drene-o, ou envie force se souber que ele não atende ninguém.",
             ),
         ),
         Code::IdempotencyMismatch => (

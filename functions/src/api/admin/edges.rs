@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tollgate_domain::id::EdgeId;
 use tollgate_domain::time::Timestamp;
 
-use crate::api::body::{Asked, Body, Named, invalid};
+use crate::api::body::{Asked, Body, Named, Page, invalid};
 use crate::api::envelope::Refused;
 use crate::api::idempotent::{Done, Key};
 use crate::api::principal::{Admin, Operator, Viewer};
@@ -20,33 +20,19 @@ use crate::edges::lost::lost as lose_edge;
 use crate::edges::{self, Life};
 use crate::platform::Platform;
 
-/// Edges on a page unless asked otherwise.
-const PAGE: usize = 50;
-/// Most edges on a page.
-const LARGEST_PAGE: usize = 200;
 /// Seconds that tunnels get to finish unless asked otherwise, as `drain_s` of an edge.
 const DRAIN_S: u32 = 60;
 /// Most seconds that tunnels get.
 const LONGEST_DRAIN_S: u32 = 86_400;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Page {
-    after: Option<EdgeId>,
-    limit: Option<usize>,
-}
-
 /// `GET /admin/edges?after=&limit=`: lives of edges in order of id, of each edge the newest first;
 /// `next` is the `after` of the next page.
 pub(super) async fn list(
     admin: Admin<Viewer>,
-    Asked(page): Asked<Page>,
+    Asked(page): Asked<Page<EdgeId>>,
     State(platform): State<Arc<Platform>>,
 ) -> Result<Json<Value>, Refused> {
-    let limit = page.limit.unwrap_or(PAGE);
-    if !(1..=LARGEST_PAGE).contains(&limit) {
-        return Err(invalid(format!("limit: 1 to {LARGEST_PAGE}")));
-    }
+    let limit = page.limit()?;
     let (lives, next) = Box::pin(edges::list(&platform, page.after.as_ref(), limit)).await?;
     let shown = lives.iter().map(|l| shown(l, admin.by.at)).collect::<Vec<_>>();
     Ok(Json(json!({ "edges": shown, "next": next })))

@@ -14,7 +14,7 @@ use tollgate_domain::id::{CustomerId, UserName};
 use tollgate_domain::refusal::Refusal;
 use tollgate_domain::time::Timestamp;
 
-use crate::api::body::{self, Asked, Body, Named, identifier, invalid, words};
+use crate::api::body::{self, Asked, Body, Named, Page, identifier, invalid, words};
 use crate::api::envelope::Refused;
 use crate::api::idempotent::{Done, Key};
 use crate::api::principal::{Admin, Operator, Viewer};
@@ -26,10 +26,6 @@ use crate::platform::Platform;
 use crate::random::ulid;
 use crate::trail::By;
 
-/// Customers on a page unless asked otherwise.
-const PAGE: usize = 50;
-/// Most customers on a page.
-const LARGEST_PAGE: usize = 200;
 /// Most countries a walk may try.
 const MOST_HOPS: u8 = 7;
 /// Longest name, in characters.
@@ -39,23 +35,13 @@ const LONGEST_REASON: usize = 300;
 /// Most days an extension adds.
 const MOST_DAYS: u32 = 3660;
 
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Page {
-    after: Option<CustomerId>,
-    limit: Option<usize>,
-}
-
 /// `GET /admin/users?after=&limit=`: in order of id; `next` is the `after` of the next page.
 pub(super) async fn list(
     admin: Admin<Viewer>,
-    Asked(page): Asked<Page>,
+    Asked(page): Asked<Page<CustomerId>>,
     State(platform): State<Arc<Platform>>,
 ) -> Result<Json<Value>, Refused> {
-    let limit = page.limit.unwrap_or(PAGE);
-    if !(1..=LARGEST_PAGE).contains(&limit) {
-        return Err(invalid(format!("limit: 1 to {LARGEST_PAGE}")));
-    }
+    let limit = page.limit()?;
     let found = platform.store.customers(page.after.as_ref(), limit).await.map_err(store)?;
     let next = found.last().filter(|_| found.len() == limit).map(|c| c.id.clone());
     let found = lockout::take_in_all(&platform, found).await?;

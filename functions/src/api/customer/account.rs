@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use serde::Deserialize;
 use serde_json::Value;
 use tollgate_domain::customer::Standing;
 use tollgate_domain::line::LineState;
@@ -12,7 +11,7 @@ use tollgate_domain::line::LineState;
 use crate::api::body::Asked;
 use crate::api::envelope::Refused;
 use crate::api::principal::{Caller, ReadAccount};
-use crate::api::usage::{self, For};
+use crate::api::usage::{self, For, Period};
 use crate::api::views;
 use crate::customers::used_up;
 use crate::lockout;
@@ -39,20 +38,12 @@ pub(super) async fn me(
     Ok(Json(me))
 }
 
-/// Which month.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Period {
-    /// `yyyy-mm`; none = this one.
-    month: Option<String>,
-}
-
 /// `GET /v1/me/usage`
 pub(super) async fn usage(
     caller: Caller<ReadAccount>,
     Asked(period): Asked<Period>,
     State(platform): State<Arc<Platform>>,
 ) -> Result<Json<Value>, Refused> {
-    let usage = usage::usage(&platform, &caller.customer, period.month, caller.by.at, For::Customer);
+    let usage = usage::usage(&platform, &caller.customer, period, caller.by.at, For::Customer);
     Ok(Json(Box::pin(usage).await?))
 }
