@@ -2,9 +2,9 @@
 
 mod login;
 mod presence;
-mod seats;
 mod split;
 mod standing;
+mod threads;
 mod usage;
 
 use std::collections::HashMap;
@@ -24,9 +24,9 @@ use crate::line::LineUse;
 use crate::tunnel::Tunnel;
 pub(crate) use login::Login;
 pub(crate) use presence::Entered;
-use seats::Seats;
 pub(crate) use split::Share;
 use split::Split;
+use threads::Threads;
 use usage::UsageSlot;
 pub(crate) use usage::{Balance, UsageId};
 
@@ -43,9 +43,9 @@ pub(crate) struct Account {
     struck_until_ms: AtomicU64,
     /// Whether the strike clock ran when the store last said so.
     clock_runs: AtomicBool,
-    /// Tunnels that the store last heard of.
-    told: AtomicU32,
-    seats: Seats,
+    /// Whether the store last heard that something is used or needed here.
+    told: AtomicBool,
+    threads: Threads,
     split: Split,
     entered: AtomicU32,
     refused: AtomicU32,
@@ -74,8 +74,8 @@ impl Account {
             profile: RwLock::new(Arc::new(profile)),
             struck_until_ms: AtomicU64::new(0),
             clock_runs: AtomicBool::new(false),
-            told: AtomicU32::new(0),
-            seats: Seats::default(),
+            told: AtomicBool::new(false),
+            threads: Threads::default(),
             split: Split::default(),
             entered: AtomicU32::new(0),
             refused: AtomicU32::new(0),

@@ -160,8 +160,9 @@ impl Leg {
 }
 
 /// Notes that a read took all there was: the next one waits for an event instead of asking the
-/// system. What arrives between the two makes an event of its own (epoll(7), edge-triggered: a
-/// short read from a stream says that it is empty), and an end that was told is not forgotten.
+/// system. The driver runs on this thread, so no event is noted between the read and this. What
+/// arrives later makes an event of its own (epoll(7), edge-triggered: a short read from a stream
+/// says that it is empty), and an end that was told is not forgotten.
 fn emptied(stream: &TcpStream) {
     let _ = stream.try_io(Interest::READABLE, || Err::<(), _>(io::ErrorKind::WouldBlock.into()));
 }

@@ -11,6 +11,9 @@ use crate::core::Core;
 use crate::retry::Backoff;
 use crate::route::Route;
 
+/// Who keeps a line in use looks no more often.
+const LOOK: Duration = Duration::from_millis(100);
+
 /// See the module.
 pub(crate) struct LineUse {
     pub key: LineKey,
@@ -107,7 +110,8 @@ async fn keep(core: Arc<Core>, line: Arc<LineUse>) {
         tell(&core, &line, true).await;
         until_quiet(&core, &line, core.config.linger).await;
         tell(&core, &line, false).await;
-        line.kept.store(false, Ordering::Release);
+        // A swap, for it must see what a tunnel did that saw `kept` before.
+        line.kept.swap(false, Ordering::AcqRel);
         // A tunnel that came meanwhile saw `kept` and made no keeper of its own.
         if line.users() == 0 || line.kept.swap(true, Ordering::AcqRel) {
             return;
@@ -120,7 +124,7 @@ async fn until_quiet(core: &Core, line: &LineUse, linger: Duration) {
     loop {
         let left = match line.quiet_for() {
             // Whoever leaves from now on is quiet for `linger` no sooner than this looks again.
-            None => linger,
+            None => linger.max(LOOK),
             Some(quiet) if quiet >= linger || core.draining() => return,
             Some(quiet) => linger - quiet,
         };

@@ -50,19 +50,20 @@ pub(crate) async fn settle_these(earlier: Vec<Remains>, store: &Store, now: Time
 /// Settles the remains of one life in the store. Safe to repeat from any point.
 pub(crate) async fn settle(store: &Store, remains: &Remains, now: Timestamp) -> Result<Settled, StoreError> {
     let mut sum = Settled::default();
-    let mut lost = BTreeSet::new();
+    let mut billed = BTreeSet::new();
     let roster = store.roster(&remains.session).await?;
     for entry in &roster {
         let left = remains.leases.iter().find(|l| l.customer == entry.customer && l.bucket == entry.bucket);
-        if !close(store, remains, entry, left, now).await? {
-            lost.insert(entry.clone());
+        if close(store, remains, entry, left, now).await? {
+            billed.insert(entry.clone());
         }
         sum.leases += 1;
         sum.bytes += left.map_or(0, LeaseLeft::settled);
         sum.doubt += left.map_or(0, |l| l.doubt);
     }
-    // After the leases, which say what is lost; before the roster forgets them.
-    write_rows(store, remains, &lost).await?;
+    // After the leases, which say what is lost; before the roster forgets them. What it names no
+    // longer is in the rows, or was lost.
+    write_rows(store, remains, &billed).await?;
     for entry in &roster {
         store.roster_remove(&remains.session, entry).await?;
     }
@@ -114,12 +115,12 @@ async fn close(
     }
 }
 
-/// Raises the rows of the old session to what the journal counted, but for `lost` leases. What no
+/// Raises the rows of the old session to what the journal counted under `billed` leases. What no
 /// row has yet goes to the day of the last checkpoint.
-async fn write_rows(store: &Store, remains: &Remains, lost: &BTreeSet<Rostered>) -> Result<(), StoreError> {
+async fn write_rows(store: &Store, remains: &Remains, billed: &BTreeSet<Rostered>) -> Result<(), StoreError> {
     let mut counted: BTreeMap<&CustomerId, BTreeMap<(LineLabel, ProxyId), Vec<&UsageLeft>>> = BTreeMap::new();
-    let is_lost = |l: &&LeaseLeft| lost.iter().any(|e| e.customer == l.customer && e.bucket == l.bucket);
-    for lease in remains.leases.iter().filter(|l| !is_lost(l)) {
+    let is_billed = |l: &&LeaseLeft| billed.iter().any(|e| e.customer == l.customer && e.bucket == l.bucket);
+    for lease in remains.leases.iter().filter(is_billed) {
         for usage in &lease.usages {
             let slots = counted.entry(&lease.customer).or_default();
             slots.entry((usage.line.clone(), usage.proxy.clone())).or_default().push(usage);
@@ -160,10 +161,7 @@ async fn raise(
     let stored = ours.iter().map(|(_, u)| u.seq).max().unwrap_or(0);
     let mut missing = Counters::default();
     for slot in slots {
-        let more = slot.counters.since(slot.recorded(stored));
-        missing.ingress += more.ingress;
-        missing.egress += more.egress;
-        missing.connections += more.connections;
+        missing += slot.counters.since(slot.recorded(stored));
     }
     if missing == Counters::default() {
         return Ok(());

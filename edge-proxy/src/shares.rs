@@ -85,7 +85,8 @@ async fn report(core: &Core, account: &Account) -> Result<bool, StoreError> {
     let answer = send(core, &profile, back, usage).await;
     let report = answer.inspect_err(|_| account.untold_refused(usage.refused))?;
     account.set_lapses_told(lapses);
-    account.told(usage.in_use, report.strike_since.is_some());
+    let needs = usage.need.threads > 0 || report.limits.of_need(usage.need).exceeds(report.may);
+    account.told(needs, report.strike_since.is_some());
     // A change of the profile meanwhile has its own order for a share.
     let more = account.profile().ver == profile.ver && account.take_share(&report, usage.need);
     account.set_struck(report.locked_until);
@@ -116,11 +117,12 @@ async fn send(core: &Core, profile: &Customer, back: bool, usage: Usage) -> Resu
 async fn withdraw(core: &Core, account: &Account) -> Result<(), StoreError> {
     let limits = account.profile().limits.capacity();
     if !limits.limited() {
+        account.set_share(Share::default());
         return Ok(());
     }
-    account.set_rate(limits.rate.div_ceil(2));
+    account.set_rate(limits.rate);
     let in_use = account.live();
     core.store.withdraw_share(&account.id, &core.session, in_use).await?;
-    account.told(in_use, false);
+    account.told(in_use > 0, false);
     Ok(())
 }

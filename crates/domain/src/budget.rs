@@ -299,20 +299,20 @@ pub const LEASE_FLOOR: u64 = 64 << 10;
 /// First lease of a session: 1 MiB, within the same clamp.
 pub const LEASE_FIRST: u64 = 1 << 20;
 
-/// How many bytes to take: five seconds of the customer's rate, at least [`LEASE_FLOOR`], at
+/// How many bytes to take where `desired` is worth taking (`aim`): at least [`LEASE_FLOOR`], at
 /// most the hundredth part of what is available per edge; the floor wins. Never more than is
 /// available.
 ///
 /// ```
 /// use tollgate_domain::budget::{lease_size, LEASE_FLOOR};
 /// assert_eq!(lease_size(10 << 20, 1 << 20, 1), LEASE_FLOOR);
-/// assert_eq!(lease_size(1 << 20, 100 << 30, 1), 5 << 20);
+/// assert_eq!(lease_size(5 << 20, 100 << 30, 1), 5 << 20);
 /// assert_eq!(lease_size(1 << 20, 1000, 1), 1000);
 /// ```
 #[must_use]
-pub fn lease_size(rate_bytes_s: u64, available: u64, edges: u64) -> u64 {
+pub fn lease_size(desired: u64, available: u64, edges: u64) -> u64 {
     let cap = available / (100 * edges.max(1));
-    rate_bytes_s.saturating_mul(5).min(cap).max(LEASE_FLOOR).min(available)
+    desired.min(cap).max(LEASE_FLOOR).min(available)
 }
 
 #[cfg(test)]

@@ -11,6 +11,8 @@ mod tests;
 
 pub use book::Daybook;
 
+use std::ops::AddAssign;
+
 use serde::{Deserialize, Serialize};
 
 use crate::time::Timestamp;
@@ -41,6 +43,14 @@ impl DayUsage {
 
     /// Adds what was counted since the last write.
     pub fn add(&mut self, more: Counters) {
+        self.ingress += more.ingress;
+        self.egress += more.egress;
+        self.connections += more.connections;
+    }
+}
+
+impl AddAssign for Counters {
+    fn add_assign(&mut self, more: Self) {
         self.ingress += more.ingress;
         self.egress += more.egress;
         self.connections += more.connections;

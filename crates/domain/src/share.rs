@@ -103,6 +103,8 @@ pub struct Cap {
 pub struct Usage {
     /// Tunnels it carries.
     pub in_use: u32,
+    /// Tunnels it has admitted since it last said so.
+    pub entered: u32,
     /// Tunnels it has refused since it last said so, because it may carry no more.
     pub refused: u32,
     /// What it needs, see [`Demand`]; of threads at least those in use.
@@ -196,7 +198,7 @@ impl Cap {
         let (mut needs, mut kept) = (usage.need.amounts(), usage.kept.amounts());
         needs[THREADS] = needs[THREADS].max(in_use);
         // Threads that it may use, wished for a moment ago, and has not used yet.
-        let fresh = needs[THREADS] > in_use && kept[THREADS] > in_use;
+        let fresh = usage.entered == 0 && needs[THREADS] > in_use && kept[THREADS] > in_use;
         // Tunnels that stand are not ended for the sake of others.
         kept[THREADS] = kept[THREADS].max(in_use);
         let had = before.share().amounts();
@@ -238,12 +240,6 @@ impl Cap {
         let want = |cap: &Self| cap.nodes.get(who).map_or(Part::default(), |n| n.want);
         let held = self.nodes.iter().filter(|(s, _)| *s != who).any(|(_, n)| !n.share().is_nothing());
         held && want(self).exceeds(before.map_or(Part::default(), want))
-    }
-
-    /// Whether another than `who` wants something.
-    #[must_use]
-    pub fn others_want(&self, who: &EdgeSession) -> bool {
-        self.nodes.iter().any(|(s, n)| s != who && !n.want.is_nothing())
     }
 
     /// Keeps for `who`, which hands over to its successor and admits nobody new, what its tunnels

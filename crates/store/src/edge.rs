@@ -27,7 +27,6 @@ pub struct EdgeRow {
     /// When it was last heard of, by its own clock.
     pub heartbeat: Timestamp,
     /// Counts its signs of life: starts and heartbeats.
-    #[serde(default)]
     pub beats: u64,
     /// Tells one start from another, so that a start whose answer was lost knows itself again.
     pub start: String,
@@ -37,10 +36,8 @@ pub struct EdgeRow {
     pub leaving: BTreeMap<EdgeSession, Timestamp>,
     /// Earlier lives that did not end by themselves and may hold leases, and when each was last
     /// heard of: a crash whose journal was not settled yet.
-    #[serde(default)]
     pub unsettled: BTreeMap<EdgeSession, Timestamp>,
     /// Lives that were declared lost, and when.
-    #[serde(default)]
     pub lost: BTreeMap<EdgeSession, Timestamp>,
     /// Since when the current life has been draining.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -178,43 +175,27 @@ impl Store {
         }
     }
 
-    /// Tells that `session` lives, if no later life has started and nobody declared it lost.
+    /// Tells that `session` lives and carries so many tunnels, if no later life has started and
+    /// nobody declared it lost.
     ///
     /// # Errors
     /// [`StoreError`]; safe to repeat.
-    pub async fn heartbeat(&self, session: &EdgeSession, now: Timestamp) -> Result<Heartbeat, StoreError> {
-        self.beat(session, None, now).await
-    }
-
-    /// As [`Self::heartbeat`], with the tunnels that the life carries.
-    ///
-    /// # Errors
-    /// [`StoreError`]; safe to repeat.
-    pub async fn heartbeat_carrying(
+    pub async fn heartbeat(
         &self,
         session: &EdgeSession,
         tunnels: u64,
         now: Timestamp,
     ) -> Result<Heartbeat, StoreError> {
-        self.beat(session, Some(tunnels), now).await
-    }
-
-    async fn beat(&self, session: &EdgeSession, tunnels: Option<u64>, now: Timestamp) -> Result<Heartbeat, StoreError> {
         let write = || {
             // Repeated by itself it counts twice, which is a sign of life all the same.
-            let beats = "SET heartbeat = :now, beats = if_not_exists(beats, :zero) + :one";
-            let carried = tunnels.map_or("", |_| ", tunnels = :tunnels");
-            let beat = Write::update(keys::edge(&session.edge), format!("{beats}{carried}"))
+            let beat = "SET heartbeat = :now, beats = beats + :one, tunnels = :tunnels";
+            Ok(Write::update(keys::edge(&session.edge), beat)
                 .when("epoch = :e AND attribute_not_exists(lost.#s)")
                 .name("#s", session.to_string())
                 .value(":e", n(session.epoch))
-                .value(":zero", n(0))
                 .value(":one", n(1))
-                .value(":now", value(&now)?);
-            Ok(match tunnels {
-                Some(tunnels) => beat.value(":tunnels", n(tunnels)),
-                None => beat,
-            })
+                .value(":tunnels", n(tunnels))
+                .value(":now", value(&now)?))
         };
         match self.write(write).await {
             Ok(_) => Ok(Heartbeat::Beating),

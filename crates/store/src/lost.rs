@@ -9,7 +9,7 @@ use tollgate_domain::time::Timestamp;
 use crate::allowance::old_item;
 use crate::edge::EdgeRow;
 use crate::error::Failure;
-use crate::expr::{PRESENT, Write};
+use crate::expr::Write;
 use crate::item::{decode, encode, n, value};
 use crate::{Store, StoreError, Table, keys};
 
@@ -55,9 +55,6 @@ impl Late {
     }
 }
 
-#[derive(Serialize)]
-struct Empty {}
-
 impl Store {
     /// Declares `session` lost, if it is the edge's life in force, or an earlier one that may hold
     /// leases. `seen`: only if it was last heard of then; none = whatever it says meanwhile. Its
@@ -82,14 +79,6 @@ impl Store {
             if seen.is_some_and(|seen| seen != heard) {
                 return Ok(Declared::Alive { heartbeat: heard });
             }
-            // A row of an earlier version has no map to set a member of.
-            let map = || {
-                let none = value(&Empty {})?;
-                Ok(Write::update(key.clone(), "SET lost = if_not_exists(lost, :none)")
-                    .when(PRESENT)
-                    .value(":none", none))
-            };
-            self.write(map).await.map_err(Failure::into_store)?;
             let write = || {
                 let lost = Write::update(key.clone(), "SET lost.#s = :now")
                     .name("#s", session.to_string())
@@ -162,11 +151,7 @@ impl Store {
                 .when("attribute_not_exists(pk) OR moved < :moved")
                 .value(":moved", n(late.moved)))
         };
-        match self.write(write).await {
-            Ok(_) => Ok(true),
-            Err(Failure::Condition(_)) => Ok(false),
-            Err(e) => Err(e.into_store()),
-        }
+        self.applied(write).await
     }
 
     /// All that came late of a customer's, in order of session.

@@ -51,6 +51,15 @@ impl Store {
         }
         write()?.send(self).await
     }
+
+    /// As [`Self::write`]. Whether it was applied, or its condition did not hold.
+    pub(crate) async fn applied(&self, write: impl Fn() -> Result<Write, Failure>) -> Result<bool, crate::StoreError> {
+        match self.write(write).await {
+            Ok(_) => Ok(true),
+            Err(Failure::Condition(_)) => Ok(false),
+            Err(e) => Err(e.into_store()),
+        }
+    }
 }
 
 /// Waits out a conflict: 5 ms doubled per attempt up to 160 ms, jittered by half.

@@ -7,24 +7,24 @@ use std::sync::atomic::Ordering;
 
 use tollgate_domain::refusal::{Code, Refusal};
 
-use super::seats::Full;
+use super::threads::Full;
 use super::{Account, lock};
 use crate::tunnel::{CloseReason, Tunnel};
 
 impl Account {
     /// Tunnels and requests under way.
     pub fn live(&self) -> u32 {
-        self.seats.taken()
+        self.threads.taken()
     }
 
     /// Whether the account was given up; load it anew.
     pub fn gone(&self) -> bool {
-        self.seats.closed()
+        self.threads.closed()
     }
 
     /// Gives the account up if nothing is under way.
     pub fn retire(&self) -> bool {
-        self.seats.close()
+        self.threads.close()
     }
 
     /// How long ago it was last used.
@@ -38,7 +38,7 @@ impl Account {
 
     /// Counts one more tunnel, within the threads. `Ok(None)`: the account was given up.
     pub fn enter(self: &Arc<Self>) -> Result<Option<Entered>, Refusal> {
-        match self.seats.take() {
+        match self.threads.take() {
             Ok(()) => {
                 self.entered.fetch_add(1, Ordering::Relaxed);
                 self.seen_ms.store(self.elapsed(), Ordering::Relaxed);
@@ -88,6 +88,6 @@ pub(crate) struct Entered(Arc<Account>);
 impl Drop for Entered {
     fn drop(&mut self) {
         self.0.seen_ms.store(self.0.elapsed(), Ordering::Relaxed);
-        self.0.seats.leave();
+        self.0.threads.leave();
     }
 }

@@ -3,7 +3,6 @@
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::time::Duration;
 
 use tollgate_domain::share::{Capacity, Demand, Part, Seen, Usage};
 use tollgate_store::cap::ShareReport;
@@ -14,10 +13,6 @@ use crate::journal::Journal;
 /// How often who lacks something asks soon again whether others gave it; then only with what is
 /// told every 5 s.
 const CHASES: u32 = 10;
-
-/// How long what was refused, or had to wait, may count as a need (`Demand`), and a sample: the
-/// store hears until then, for others may wait for what is not needed any more.
-const WISH: Duration = Duration::from_secs(15);
 
 /// A part of a plan's capacity.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -55,9 +50,6 @@ pub(super) struct Split {
     lacking: AtomicBool,
     /// How often to ask soon again.
     chases: AtomicU32,
-    /// When something was refused or had to wait, in milliseconds since the account began, plus
-    /// one; 0 = never.
-    vain_ms: AtomicU64,
     /// Lapses of this edge ([`crate::peers::Pulse`]) of which the customer's share has heard.
     lapses: AtomicU64,
 }
@@ -75,16 +67,17 @@ impl Account {
     pub fn set_share(&self, share: Share) {
         let mut now = lock(&self.split.now);
         now.share = share;
-        self.seats.set_limit(share.threads());
+        self.threads.set_limit(share.threads());
         self.rates.set(&self.profile().limits, share.qps(), share.rate());
         self.split.partial.store(!share.limits.is_whole(share.may), Ordering::Release);
     }
 
-    /// Lowers the rate alone: it is given to a successor.
-    pub fn set_rate(&self, most: u64) {
-        let share = lock(&self.split.now).share;
-        let rate = share.may.rate.min(most);
-        self.set_share(Share { may: Part { rate, ..share.may }, ..share });
+    /// Keeps at most half of the plan's rate: the rest is a successor's.
+    pub fn set_rate(&self, plan: u64) {
+        let Share { limits, may } = lock(&self.split.now).share;
+        let most = plan.div_ceil(2);
+        let rate = if limits.rate == 0 { most } else { may.rate.min(most) };
+        self.set_share(Share { limits: Capacity { rate: plan, ..limits }, may: Part { rate, ..may } });
     }
 
     /// Puts an answer of the store in force, where `need` was said to be needed. Returns whether
@@ -106,7 +99,7 @@ impl Account {
 
     /// What the own limits allow at this moment, with what is open beyond them.
     fn kept(&self, share: Share) -> Part {
-        let threads = if share.limits.hard == 0 { 0 } else { self.seats.kept() };
+        let threads = if share.limits.hard == 0 { 0 } else { self.threads.kept() };
         Part { threads, ..share.may }
     }
 
@@ -121,19 +114,8 @@ impl Account {
         let more = moved.saturating_sub(now.moved);
         now.moved = moved;
         let seen = Seen { in_use, entered, refused, asked, asked_in_vain, moved: more, held_back };
-        let at = self.began.elapsed();
-        if refused > 0 || asked_in_vain || held_back {
-            let ms = u64::try_from(at.as_millis()).unwrap_or(u64::MAX - 1);
-            self.split.vain_ms.store(ms + 1, Ordering::Relaxed);
-        }
-        let need = now.demand.look(seen, share.may, share.limits, at);
-        Usage { in_use, refused, need, kept: self.kept(share) }
-    }
-
-    /// Whether something was refused, or had to wait, so recently that it may count as needed.
-    pub fn wishes(&self) -> bool {
-        let ms = self.split.vain_ms.load(Ordering::Relaxed);
-        ms > 0 && self.began.elapsed() < Duration::from_millis(ms) + WISH
+        let need = now.demand.look(seen, share.may, share.limits, self.began.elapsed());
+        Usage { in_use, entered, refused, need, kept: self.kept(share) }
     }
 
     /// Something was refused here that another edge might allow: the store is to hear of it soon.

@@ -1,6 +1,6 @@
 //! Whether a customer may pass: its row, and the strike clock with what it is told.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::Ordering;
 
 use tollgate_domain::customer::Standing;
 use tollgate_domain::refusal::{Code, Refusal};
@@ -22,21 +22,19 @@ impl Account {
 
     /// Whether the store has something to hear, or to say, of this customer.
     pub fn to_tell(&self, now: Timestamp) -> bool {
-        let load = |n: &AtomicU32| n.load(Ordering::Relaxed) > 0;
         self.live() > 0
-            || load(&self.told)
-            || load(&self.refused)
+            || self.told.load(Ordering::Relaxed)
+            || self.refused.load(Ordering::Relaxed) > 0
             // Others may have given something back meanwhile.
             || self.is_partial()
-            // Others may wait for what is not needed here any more.
-            || self.wishes()
             || self.clock_runs.load(Ordering::Relaxed)
             || now < self.struck_until()
     }
 
-    /// Notes what the store heard, and whether the strike clock runs.
-    pub fn told(&self, in_use: u32, clock_runs: bool) {
-        self.told.store(in_use, Ordering::Relaxed);
+    /// Notes whether the store heard that something is used or needed here, for which others
+    /// may wait, and whether the strike clock runs.
+    pub fn told(&self, needs: bool, clock_runs: bool) {
+        self.told.store(needs, Ordering::Relaxed);
         self.clock_runs.store(clock_runs, Ordering::Relaxed);
     }
 

@@ -78,23 +78,16 @@ impl Account {
 
     fn fold(&self, journal: &Journal, slot: usize, lease: usize) {
         let last = journal.counters(slot);
-        let mut past = lock(&self.past);
-        past.ingress += last.ingress;
-        past.egress += last.egress;
-        past.connections += last.connections;
+        *lock(&self.past) += last;
         journal.fold_usage(slot, lease);
     }
 
     /// All that was counted since the account became active.
     pub fn counted(&self, journal: &Journal) -> Counters {
         let usages = lock(&self.usages);
-        usages.values().fold(*lock(&self.past), |sum, u| {
-            let c = journal.counters(u.slot);
-            Counters {
-                ingress: sum.ingress + c.ingress,
-                egress: sum.egress + c.egress,
-                connections: sum.connections + c.connections,
-            }
+        usages.values().fold(*lock(&self.past), |mut sum, u| {
+            sum += journal.counters(u.slot);
+            sum
         })
     }
 

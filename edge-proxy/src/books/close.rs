@@ -9,7 +9,6 @@ use tollgate_store::allowance::Rostered;
 use tollgate_store::lost::Late;
 
 use super::Books;
-use crate::ledger::Lease;
 
 impl Books {
     pub(super) fn begin_closing(&mut self, n: usize) {
@@ -53,10 +52,6 @@ impl Books {
                 // Closed now, what it moves would be billed to nobody.
                 return Err(StoreError::Unavailable("an operation is still under way".to_owned()));
             }
-            // Counters must be in the store before the journal forgets them.
-            if !self.write_rows().await {
-                return Err(StoreError::Unavailable("daily counters are not written yet".to_owned()));
-            }
             let moved = self.account.moved(&self.core.journal, &lease);
             match self.held[n].known.ending(moved) {
                 Ending::Nothing => {}
@@ -74,12 +69,16 @@ impl Books {
                             lease.note_taken(self.held[n].known.taken());
                             continue;
                         }
-                        Ended::Lost => self.tell_late(&lease, moved).await?,
+                        Ended::Lost => self.tell_late(n, moved).await?,
                         Ended::Refused => {
                             tracing::error!(customer = %self.account.id, ?answer, "closing refused");
                         }
                     }
                 }
+            }
+            // After the lease, which says whether it is lost; before roster and journal forget it.
+            if !self.write_rows().await {
+                return Err(StoreError::Unavailable("daily counters are not written yet".to_owned()));
             }
             let entry = Rostered { customer: self.account.id.clone(), bucket: lease.bucket.clone() };
             self.core.store.roster_remove(&self.core.session, &entry).await?;
@@ -93,13 +92,13 @@ impl Books {
     }
 
     /// Somebody declared this life lost while it carried on: what it moved since is shown, not billed.
-    async fn tell_late(&self, lease: &Lease, moved: u64) -> Result<(), StoreError> {
-        let settled = self.held.iter().find(|h| h.lease.serial == lease.serial).map_or(0, |h| h.known.settled());
+    async fn tell_late(&self, n: usize, moved: u64) -> Result<(), StoreError> {
+        let h = &self.held[n];
         let late = Late {
             session: self.core.session.clone(),
-            bucket: lease.bucket.clone(),
+            bucket: h.lease.bucket.clone(),
             moved,
-            settled,
+            settled: h.known.settled(),
             doubt: 0,
             at: self.core.clock.now(),
         };

@@ -59,11 +59,15 @@ impl Books {
     }
 
     /// Adds what the journal counters gained to today's rows, and notes in the journal that they
-    /// do. Only once all rows are confirmed: the journal remembers one write.
+    /// do. Only once all rows are confirmed: the journal remembers one write. What a lost lease
+    /// moved is not billed.
     pub(super) fn collect(&mut self, now: Timestamp) {
         let seq = self.rows.begin(now);
         self.core.row_seq.fetch_max(seq, Ordering::Relaxed);
         for (id, slot) in self.account.usages() {
+            if self.held.iter().any(|h| h.known.lost() && h.lease.serial == id.serial) {
+                continue;
+            }
             let counters = self.core.journal.counters(slot.slot);
             let (before, still) = self.seen.get(&id).copied().unwrap_or_default();
             if counters == before {

@@ -137,7 +137,7 @@ impl Books {
         let (mut available, edges) = known.unwrap_or((u64::MAX, 1));
         self.aim(n);
         loop {
-            let want = lease_size(self.desired.div_ceil(5), available, edges as u64);
+            let want = lease_size(self.desired, available, edges as u64);
             if want == 0 {
                 return Ok(false);
             }

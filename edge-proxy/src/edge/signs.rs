@@ -14,7 +14,7 @@ pub(super) async fn beat(core: Arc<Core>) {
     loop {
         tokio::time::sleep(core.config.heartbeat_interval).await;
         let (sent, tunnels) = (Instant::now(), core.metrics.open_tunnels.load(Ordering::Relaxed));
-        match core.store.heartbeat_carrying(&core.session, tunnels, core.clock.now()).await {
+        match core.store.heartbeat(&core.session, tunnels, core.clock.now()).await {
             Ok(Heartbeat::Beating) => {
                 if core.pulse.beat(sent) {
                     back(&core).await;

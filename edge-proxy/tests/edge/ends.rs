@@ -1,5 +1,6 @@
 //! How a life of an edge ends other than by a signal: told to drain, declared lost.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -9,6 +10,8 @@ use tollgate_domain::feed::Command;
 use tollgate_domain::id::EdgeSession;
 use tollgate_domain::plan::Limits;
 use tollgate_edge::Edge;
+use tollgate_engine::{Fault, Faults, Step};
+use tollgate_store::Store;
 use tollgate_store::edge::EdgeRow;
 use tollgate_store::lost::Declared;
 
@@ -62,8 +65,8 @@ async fn an_edge_that_is_told_to_drain_settles_and_stays_to_be_asked() {
     drop(c);
     eventually("its leases are closed", || async { w.allowance(&plan_bucket()).await.leases.is_empty() }).await;
     assert_eq!(w.allowance(&plan_bucket()).await.folded, 28, "to the byte, both ways");
-    assert_eq!(w.rows().await.bytes(), 28);
     eventually("nothing is open", || async { w.store.roster(edge.session()).await.unwrap().is_empty() }).await;
+    assert_eq!(w.rows().await.bytes(), 28);
     assert!(admin(&edge, "/healthz").await.contains("200"));
     assert!(row(&w).await.ended_at.is_none(), "it is there");
     edge.drain(Duration::ZERO).await.unwrap();
@@ -126,6 +129,7 @@ async fn a_life_that_is_declared_lost_carries_nobody_and_its_successor_does() {
     let late = w.store.late(&demo()).await.unwrap().remove(0);
     assert_eq!((late.moved, late.settled), (8, lease.settled));
     edge.drain(Duration::ZERO).await.unwrap();
+    assert_eq!(w.rows().await.bytes(), lease.settled, "what moved since is not billed");
     let held = w.allowance(&plan_bucket()).await;
     assert_eq!((held.leases.len(), held.used()), (1, lease.taken), "the lost lease stays charged");
 
@@ -150,6 +154,11 @@ async fn a_journal_that_returns_after_the_loss_is_shown_and_not_billed() {
     w.store.declare_lost(&session, None, w.now()).await.unwrap();
     let lost = w.store.lose_lease(&demo(), &plan_bucket(), &session).await.unwrap().unwrap();
 
+    // Its roster forgets the lease, and the start fails all the same: the next one bills nothing either.
+    let faults = Faults::script(Vec::<Step>::new());
+    (0..3).for_each(|_| faults.push(Step::from(Fault::LostAck).on("DeleteItem").table("t-usage")));
+    let store = Store::new(w.engine.client_with(Arc::clone(&faults)), "t-");
+    assert!(w.try_start(store).await.is_err());
     let edge = w.start().await;
     let late = w.store.late(&demo()).await.unwrap();
     assert_eq!(late.iter().map(|l| (&l.session, l.bytes())).collect::<Vec<_>>(), [(&session, 200)]);

@@ -26,7 +26,7 @@ use crate::support::{World, connect, connect_from, eventually, read_all, status}
 
 /// Several rounds of what an edge does every five seconds.
 /// A wish lasts ten seconds, so a thread may take as long to change hands.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(30);
 const HERE: [u8; 4] = [127, 0, 0, 1];
 
 struct Fleet {

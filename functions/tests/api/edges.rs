@@ -71,7 +71,7 @@ async fn each_life_is_shown_with_where_it_stands_and_what_it_holds() {
     let e1 = started(&w, "e1").await;
     let e2 = started(&w, "e2").await;
     let e3 = started(&w, "e3").await;
-    db(&w).heartbeat_carrying(&e1, 7, w.platform.now()).await.unwrap();
+    db(&w).heartbeat(&e1, 7, w.platform.now()).await.unwrap();
     db(&w).begin_draining(&e2, w.platform.now()).await.unwrap();
     db(&w).end_session(&e3, w.platform.now()).await.unwrap();
     w.outside.pass(3);
@@ -164,7 +164,7 @@ async fn a_silent_edge_is_lost_with_its_leases_lines_and_shares() {
     let (_, allowance) = db(&w).allowances(&demo()).await.unwrap().remove(0);
     assert_eq!((allowance.used(), allowance.is_sound()), (1000, true));
     assert!(db(&w).cap(&demo()).await.unwrap().unwrap().nodes.is_empty(), "its share is free");
-    assert_eq!(db(&w).heartbeat(&session, w.platform.now()).await.unwrap(), Heartbeat::Lost);
+    assert_eq!(db(&w).heartbeat(&session, 0, w.platform.now()).await.unwrap(), Heartbeat::Lost);
     let all = list(&w).await;
     assert_eq!(states(&all), ["e1.1 lost"]);
     assert_eq!(
@@ -176,7 +176,7 @@ async fn a_silent_edge_is_lost_with_its_leases_lines_and_shares() {
     let next = started(&w, "e1").await;
     assert_eq!(w.post("/admin/edges/e1/lost", json!({ "epoch": 1 })).await.expect(200), lost);
     assert_eq!(states(&list(&w).await), ["e1.2 live", "e1.1 lost"]);
-    assert_eq!(db(&w).heartbeat(&next, w.platform.now()).await.unwrap(), Heartbeat::Beating);
+    assert_eq!(db(&w).heartbeat(&next, 0, w.platform.now()).await.unwrap(), Heartbeat::Beating);
     let trail = w.audited("edge.lost").await;
     assert_eq!((trail.len(), &trail[0]["target"]), (3, &json!("edge:e1.1")));
     assert_eq!(trail[0]["after"]["doubtBytes"], 600);
@@ -194,7 +194,7 @@ async fn an_edge_that_still_beats_is_not_lost_unless_it_is_forced() {
         tokio::spawn(async move {
             loop {
                 outside.pass(1);
-                platform.store.heartbeat(&session, platform.now()).await.unwrap();
+                platform.store.heartbeat(&session, 0, platform.now()).await.unwrap();
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })

@@ -18,6 +18,7 @@ pub struct Holding {
     /// nobody waits for any more may still be under way.
     asked: bool,
     closing: bool,
+    lost: bool,
 }
 
 /// A take or a settle to be sent.
@@ -113,6 +114,12 @@ impl Holding {
         self.closing
     }
 
+    /// Whether it was declared lost: what moved and is not settled is never billed.
+    #[must_use]
+    pub fn lost(&self) -> bool {
+        self.lost
+    }
+
     /// Whether something moved that the bucket does not know of, `moved` bytes in all.
     #[must_use]
     pub fn owes(&self, moved: u64) -> bool {
@@ -133,6 +140,7 @@ impl Holding {
             Take::Stale { lease } => self.agree(lease, None),
             Take::Exhausted { available } => Heard::Short { available: *available },
             Take::Lost | Take::NoLease | Take::NoBucket | Take::Overspent => {
+                self.lost |= matches!(answer, Take::Lost);
                 if self.seq == 0 {
                     // A lost lease stands in the way, or there is no bucket: no attempt can apply.
                     self.asked = false;
@@ -172,7 +180,10 @@ impl Holding {
                 (self.seq, self.taken) = (seq, taken);
                 Ended::Again
             }
-            Close::Lost => Ended::Lost,
+            Close::Lost => {
+                self.lost = true;
+                Ended::Lost
+            }
             Close::Overspent => Ended::Refused,
         }
     }

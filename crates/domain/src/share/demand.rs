@@ -1,8 +1,8 @@
 //! What an edge needs of a customer's capacity, from what it carried and what it refused.
 //!
-//! What was refused is needed until as much was admitted, and for [`PATIENCE`] at most: who was
-//! refused comes again. How much more is needed nobody knows; so the wish grows with what is in
-//! use already.
+//! What was refused is needed until as much was admitted, or until there is room for who was
+//! admitted since and nobody else was refused, and for [`PATIENCE`] at most: who was refused comes
+//! again. How much more is needed nobody knows; so the wish grows with what is in use already.
 
 use std::time::Duration;
 
@@ -44,6 +44,8 @@ pub struct Demand {
     /// Tunnels wished for beyond those in use.
     more: u32,
     more_until: Duration,
+    /// Whether somebody was admitted since somebody was refused.
+    met: bool,
     qps: Flow,
     rate: Flow,
 }
@@ -69,13 +71,16 @@ impl Demand {
     /// What is needed at `now` (a monotonic time), after `seen`, where the edge may use `may`.
     pub fn look(&mut self, seen: Seen, may: Part, limits: Capacity, now: Duration) -> Part {
         self.more = self.more.saturating_sub(seen.entered);
+        self.met |= seen.entered > 0;
         if seen.refused > 0 {
             let more = seen.refused.max(seen.in_use / 2 + 1);
             // In powers of two: a client that insists is not a new wish each time.
             self.more = more.checked_next_power_of_two().unwrap_or(u32::MAX);
             self.more_until = now + PATIENCE;
+            self.met = false;
         }
-        if now >= self.more_until {
+        let past = self.met && seen.in_use < may.threads;
+        if past || now >= self.more_until {
             self.more = 0;
         }
         let [_, may_qps, may_rate] = may.amounts();
@@ -148,10 +153,26 @@ mod tests {
         // Tunnels that end are places that are free again.
         assert_eq!((need(2, 0, 23), need(2, 0, 32)), (10, 2));
         // What was admitted is no longer wished for.
-        d.look(seen(0, 3), ALL, LIMITS, at(40));
+        let two = Part { threads: 2, ..ALL };
+        d.look(seen(0, 3), two, LIMITS, at(40));
         let some = Seen { entered: 3, ..seen(2, 0) };
-        assert_eq!(d.look(some, ALL, LIMITS, at(41)).threads, 3);
-        assert_eq!(d.look(some, ALL, LIMITS, at(42)).threads, 2);
+        assert_eq!(d.look(some, two, LIMITS, at(41)).threads, 3);
+        assert_eq!(d.look(some, two, LIMITS, at(42)).threads, 2);
+    }
+
+    #[test]
+    fn a_wish_is_past_once_there_is_room_for_who_came_since() {
+        let mut d = Demand::default();
+        let seen = |in_use, entered, refused| Seen { in_use, entered, refused, ..Seen::default() };
+        let mut need = |seen, threads, s| d.look(seen, Part { threads, ..ALL }, LIMITS, at(s)).threads;
+        // Many were refused, and who insisted was one.
+        assert_eq!(need(seen(0, 0, 4), 0, 0), 4);
+        assert_eq!(need(seen(0, 0, 0), 4, 1), 4, "nobody has come yet");
+        assert_eq!(need(seen(1, 1, 0), 4, 2), 1);
+        // One that is as full as before has learnt nothing.
+        assert_eq!(need(seen(1, 1, 4), 1, 3), 5);
+        assert_eq!(need(seen(1, 1, 0), 1, 4), 4);
+        assert_eq!(need(seen(0, 0, 0), 1, 5), 0, "it has ended since");
     }
 
     #[test]

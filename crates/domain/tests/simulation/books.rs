@@ -111,23 +111,27 @@ impl Life {
     fn close(&mut self, n: usize, now: Now, planted: Option<Planted>) -> Option<Sent> {
         let hasty = planted == Some(Planted::GivesBackWhatItSpends);
         let moved = self.journal.counted(self.held[n].serial);
-        let h = &mut self.held[n];
-        if h.closed {
+        if self.held[n].closed {
+            // After the lease, which says what is lost; before the roster forgets it.
+            if !hasty && !self.held[n].written {
+                return self.write_rows(now.wall);
+            }
             return Some(self.unlist(n));
         }
+        let h = &mut self.held[n];
         if !hasty {
             // The pool is given up before the call.
             h.given_up += std::mem::take(&mut h.left);
             if h.given_up + moved != h.known.given() {
                 return None; // an operation is under way
             }
-            if !h.written {
-                return self.write_rows(now.wall);
-            }
         }
         match h.known.ending(moved) {
             Ending::Learn if planted != Some(Planted::ForgetsItsFirstTake) => Some(self.ask(n, 0)),
-            Ending::Nothing | Ending::Learn => Some(self.unlist(n)),
+            Ending::Nothing | Ending::Learn => {
+                h.closed = true;
+                self.close(n, now, planted)
+            }
             Ending::Close(last) => {
                 let (serial, bucket) = (h.serial, h.bucket.clone());
                 Some(self.sent(serial, Call::Close { bucket, last }))
@@ -176,7 +180,7 @@ impl Life {
             let elapsed = std::time::Duration::from_millis(now.real - at);
             self.desired = aim(self.desired, moved.saturating_sub(before), elapsed);
         }
-        let want = if h.gone { 0 } else { lease_size(self.desired.div_ceil(5), available, edges as u64) };
+        let want = if h.gone { 0 } else { lease_size(self.desired, available, edges as u64) };
         if want > 0 {
             return Some(self.ask(n, want));
         }

@@ -111,10 +111,11 @@ impl Recovery {
         let stored = self.rows.iter().map(|(_, u)| u.seq).max().unwrap_or(0);
         let mut missing = Counters::default();
         let (alive, created) = (journal.alive.max(journal.created), journal.created);
-        let billed = journal.leases.iter_mut().filter(|l| !self.lost.contains(&l.bucket));
+        let listed = self.entries.as_deref().unwrap_or_default();
+        let billed = journal.leases.iter_mut().filter(|l| listed.contains(&l.bucket) && !self.lost.contains(&l.bucket));
         let usages: Vec<&mut Usage> = billed.flat_map(|l| l.usages.iter_mut()).collect();
         for usage in &usages {
-            missing.egress += usage.counted.since(usage.marks.recorded(stored)).egress;
+            missing += usage.counted.since(usage.marks.recorded(stored));
         }
         if missing == Counters::default() {
             return None;

@@ -59,6 +59,9 @@ impl Life {
     fn collect(&mut self, at: Timestamp) {
         let seq = self.rows.begin(at);
         for slot in &mut self.journal.leases {
+            if self.held.iter().any(|h| h.serial == slot.serial && h.known.lost()) {
+                continue;
+            }
             for (worker, usage) in slot.usages.iter_mut().enumerate() {
                 let seen = self.seen.entry((slot.serial, worker)).or_default();
                 if usage.counted == *seen {

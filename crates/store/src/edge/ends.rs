@@ -6,7 +6,6 @@ use tollgate_domain::id::{EdgeId, EdgeSession};
 use tollgate_domain::time::Timestamp;
 
 use super::EdgeRow;
-use crate::error::Failure;
 use crate::expr::Write;
 use crate::item::{n, value};
 use crate::{Store, StoreError, keys};
@@ -49,14 +48,6 @@ impl Store {
                 .name("#s", session.to_string()))
         };
         self.applied(elder).await
-    }
-
-    async fn applied(&self, write: impl Fn() -> Result<Write, Failure>) -> Result<bool, StoreError> {
-        match self.write(write).await {
-            Ok(_) => Ok(true),
-            Err(Failure::Condition(_)) => Ok(false),
-            Err(e) => Err(e.into_store()),
-        }
     }
 
     /// The lives that the next one finds: those that did not end by themselves. Of those that an

@@ -41,7 +41,7 @@ async fn edges_are_listed_from_their_first_start() {
     for (name, now) in [("e2", 1), ("e1", 2), ("e2", 3)] {
         losing(&engine, "PutItem").0.start_epoch(&name.parse().unwrap(), at(now)).await.unwrap();
     }
-    s.heartbeat(&edge(1), at(9)).await.unwrap();
+    s.heartbeat(&edge(1), 0, at(9)).await.unwrap();
     let edges = s.edges().await.unwrap();
     let seen = edges.iter().map(|(id, row)| (id.as_str(), row.epoch, row.heartbeat)).collect::<Vec<_>>();
     assert_eq!(seen, [("e1", 1, at(9)), ("e2", 2, at(3))]);

@@ -2,7 +2,6 @@
 //! plays against, and on the engine: the same answers and the same items after each step, with and
 //! without faults.
 
-use aws_sdk_dynamodb::types::AttributeValue::{N, S};
 use tollgate_domain::budget::{Bucket, Lease};
 use tollgate_domain::daily::DayUsage;
 use tollgate_domain::id::EdgeId;
@@ -103,11 +102,10 @@ impl Pair {
         assert!(self.faults || got == want, "withdraw {source} {most}: {got}, not {want}");
     }
 
-    /// Proof of death is no edge's transition: the item is set by hand, to what the domain says.
     async fn lose(&mut self, bucket: &Bucket, who: &EdgeSession) {
-        if let Some(lost) = self.model.lose_lease(bucket, who) {
-            set_lost(&self.engine, bucket, who, &lost).await;
-        }
+        let want = self.model.lose_lease(bucket, who);
+        let got: Option<Lease> = insist!(self.store.lose_lease(&demo(), bucket, who));
+        assert_eq!(got, want);
     }
 
     async fn roster(&mut self, bucket: &Bucket, who: &EdgeSession) {
@@ -166,25 +164,6 @@ impl Pair {
     }
 }
 
-/// Sets a lease in the engine's item to a lost one.
-async fn set_lost(engine: &Engine, bucket: &Bucket, who: &EdgeSession, lost: &Lease) {
-    engine
-        .client()
-        .update_item()
-        .table_name("usage")
-        .key("pk", S("ALLOW#demo".into()))
-        .key("sk", S(bucket.to_string()))
-        .update_expression("SET #l.#e.st = :lost, #l.#e.d = :d, #l.#e.k = :k")
-        .expression_attribute_names("#l", "L")
-        .expression_attribute_names("#e", who.to_string())
-        .expression_attribute_values(":lost", S("lost".into()))
-        .expression_attribute_values(":d", N(lost.doubt.to_string()))
-        .expression_attribute_values(":k", N(lost.seq.to_string()))
-        .send()
-        .await
-        .unwrap();
-}
-
 async fn script(seed: u64, faults: bool) {
     let mut pair = Pair::new(seed, faults).await;
     pair.grant(&plan()).await;
@@ -222,16 +201,4 @@ async fn the_engine_and_the_model_agree_through_conflicts_and_lost_answers() {
     for seed in 1000..1006 {
         script(seed, true).await;
     }
-}
-
-#[tokio::test]
-async fn a_lost_lease_takes_and_closes_no_more() {
-    let (engine, store) = granted(1000).await;
-    store.take(&demo(), &plan(), &edge(1), 300, 0, 0).await.unwrap();
-    let lost = Lease { doubt: 300, seq: 2, ..item(&store).await.leases[&edge(1)].clone() };
-    set_lost(&engine, &plan(), &edge(1), &lost).await;
-    assert_eq!(store.take(&demo(), &plan(), &edge(1), 1, 0, 2).await.unwrap(), Take::Lost);
-    let last = Closing { taken: 300, settled: 10, doubt: 0, seq: 2 };
-    assert_eq!(store.close_lease(&demo(), &plan(), &edge(1), last).await.unwrap(), Close::Lost);
-    assert_eq!(item(&store).await.used(), 300);
 }

@@ -32,9 +32,8 @@ async fn a_life_that_drains_and_ends_by_itself_leaves_nothing_behind() {
     assert!(losing(&e, "UpdateItem").0.begin_draining(&first, at(1)).await.unwrap());
     assert!(s.begin_draining(&first, at(2)).await.unwrap());
     assert_eq!(row(&s).await.draining_at, Some(at(1)), "the first time counts");
-    s.heartbeat_carrying(&first, 7, at(3)).await.unwrap();
-    s.heartbeat(&first, at(4)).await.unwrap();
-    assert_eq!((row(&s).await.tunnels, row(&s).await.heartbeat), (Some(7), at(4)));
+    s.heartbeat(&first, 7, at(3)).await.unwrap();
+    assert_eq!((row(&s).await.tunnels, row(&s).await.heartbeat), (Some(7), at(3)));
     assert!(losing(&e, "UpdateItem").0.end_session(&first, at(5)).await.unwrap());
     assert_eq!(row(&s).await.ended_at, Some(at(5)));
     let second = s.start_epoch(&e1(), at(6)).await.unwrap();
@@ -79,19 +78,19 @@ async fn lives_that_did_not_end_are_known_while_they_hold_something() {
 async fn a_life_is_declared_lost_only_while_it_is_silent() {
     let (e, s) = store().await;
     let me = holding(&s, 0).await;
-    s.heartbeat(&me, at(5)).await.unwrap();
+    s.heartbeat(&me, 0, at(5)).await.unwrap();
     assert_eq!(s.declare_lost(&me, Some(at(0)), at(6)).await.unwrap(), Declared::Alive { heartbeat: at(5) });
     assert!(row(&s).await.lost.is_empty());
     assert_eq!(losing(&e, "UpdateItem").0.declare_lost(&me, Some(at(5)), at(7)).await.unwrap(), Declared::Lost);
     assert_eq!(s.declare_lost(&me, Some(at(0)), at(8)).await.unwrap(), Declared::Lost, "it is already");
     assert_eq!(row(&s).await.lost, BTreeMap::from([(me.clone(), at(7))]));
-    assert_eq!(s.heartbeat(&me, at(9)).await.unwrap(), Heartbeat::Lost);
+    assert_eq!(s.heartbeat(&me, 0, at(9)).await.unwrap(), Heartbeat::Lost);
     assert_eq!(row(&s).await.heartbeat, at(5));
     // The next life knows of it; and so does who asks.
     let next = s.start_epoch(&e1(), at(10)).await.unwrap();
     assert_eq!(row(&s).await.lost, BTreeMap::from([(me.clone(), at(7))]));
-    assert_eq!(s.heartbeat(&me, at(11)).await.unwrap(), Heartbeat::Lost);
-    assert_eq!(s.heartbeat(&next, at(11)).await.unwrap(), Heartbeat::Beating);
+    assert_eq!(s.heartbeat(&me, 0, at(11)).await.unwrap(), Heartbeat::Lost);
+    assert_eq!(s.heartbeat(&next, 0, at(11)).await.unwrap(), Heartbeat::Beating);
 }
 
 #[tokio::test]
@@ -101,9 +100,9 @@ async fn force_overrules_heartbeats_and_earlier_lives_may_be_lost_too() {
     assert_eq!(s.declare_lost(&never, None, at(0)).await.unwrap(), Declared::NoLife);
     let first = holding(&s, 0).await;
     let second = s.start_epoch_beside(&e1(), std::slice::from_ref(&first), at(1)).await.unwrap();
-    s.heartbeat(&first, at(2)).await.unwrap();
+    s.heartbeat(&first, 0, at(2)).await.unwrap();
     assert_eq!(s.declare_lost(&first, None, at(3)).await.unwrap(), Declared::Lost);
-    assert_eq!(s.heartbeat(&first, at(4)).await.unwrap(), Heartbeat::Lost);
+    assert_eq!(s.heartbeat(&first, 0, at(4)).await.unwrap(), Heartbeat::Lost);
     let third = s.start_epoch(&e1(), at(5)).await.unwrap();
     assert_eq!(s.declare_lost(&second, Some(at(1)), at(6)).await.unwrap(), Declared::Lost);
     let later = EdgeSession { epoch: 9, ..third.clone() };

@@ -14,19 +14,19 @@ async fn each_start_is_a_new_epoch_and_the_old_one_hears_of_it() {
     let (e, s) = store().await;
     let first = s.start_epoch(&e1(), at(0)).await.unwrap();
     assert_eq!(first.epoch, 1);
-    assert_eq!(s.heartbeat(&first, at(5)).await.unwrap(), Heartbeat::Beating);
-    assert_eq!(losing(&e, "UpdateItem").0.heartbeat(&first, at(6)).await.unwrap(), Heartbeat::Beating);
+    assert_eq!(s.heartbeat(&first, 0, at(5)).await.unwrap(), Heartbeat::Beating);
+    assert_eq!(losing(&e, "UpdateItem").0.heartbeat(&first, 0, at(6)).await.unwrap(), Heartbeat::Beating);
     assert_eq!(s.edge(&e1()).await.unwrap().unwrap().heartbeat, at(6));
     // An answer lost: the start knows itself again, for a first life and for a later one.
     let second = losing(&e, "PutItem").0.start_epoch(&e1(), at(7)).await.unwrap();
     assert_eq!(second.epoch, 2);
     let other = losing(&e, "PutItem").0.start_epoch(&"e2".parse().unwrap(), at(7)).await.unwrap();
     assert_eq!(other.epoch, 1);
-    assert_eq!(s.heartbeat(&first, at(8)).await.unwrap(), Heartbeat::Superseded { epoch: 2 });
+    assert_eq!(s.heartbeat(&first, 0, at(8)).await.unwrap(), Heartbeat::Superseded { epoch: 2 });
     let row = s.edge(&e1()).await.unwrap().unwrap();
     assert_eq!((row.started_at, row.heartbeat), (at(7), at(7)));
     let never = EdgeSession { edge: "e9".parse().unwrap(), epoch: 1 };
-    assert_eq!(s.heartbeat(&never, at(8)).await.unwrap(), Heartbeat::Superseded { epoch: 0 });
+    assert_eq!(s.heartbeat(&never, 0, at(8)).await.unwrap(), Heartbeat::Superseded { epoch: 0 });
 }
 
 #[tokio::test]
@@ -34,13 +34,13 @@ async fn a_life_that_hands_over_is_heard_beside_its_successor() {
     let (e, s) = store().await;
     let first = s.start_epoch(&e1(), at(0)).await.unwrap();
     let second = s.start_epoch_beside(&e1(), std::slice::from_ref(&first), at(1)).await.unwrap();
-    assert_eq!(losing(&e, "UpdateItem").0.heartbeat(&first, at(2)).await.unwrap(), Heartbeat::Leaving { epoch: 2 });
-    assert_eq!(s.heartbeat(&second, at(3)).await.unwrap(), Heartbeat::Beating);
+    assert_eq!(losing(&e, "UpdateItem").0.heartbeat(&first, 0, at(2)).await.unwrap(), Heartbeat::Leaving { epoch: 2 });
+    assert_eq!(s.heartbeat(&second, 0, at(3)).await.unwrap(), Heartbeat::Beating);
     let row = s.edge(&e1()).await.unwrap().unwrap();
     assert_eq!((row.heartbeat, row.leaving[&first]), (at(3), at(2)));
     // A later start that does not know of it: it is over.
     s.start_epoch(&e1(), at(4)).await.unwrap();
-    assert_eq!(s.heartbeat(&first, at(5)).await.unwrap(), Heartbeat::Superseded { epoch: 3 });
+    assert_eq!(s.heartbeat(&first, 0, at(5)).await.unwrap(), Heartbeat::Superseded { epoch: 3 });
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn every_heartbeat_is_another_sign_of_life_whatever_the_clock_says() {
     let sign = async |of: &EdgeSession| s.edge(&e1()).await.unwrap().unwrap().sign(of);
     let mut seen = vec![sign(&first).await.unwrap()];
     for now in [at(5), at(3), at(5)] {
-        s.heartbeat(&first, now).await.unwrap();
+        s.heartbeat(&first, 0, now).await.unwrap();
         let next = sign(&first).await.unwrap();
         assert!(!seen.contains(&next), "{next:?}");
         seen.push(next);
@@ -58,7 +58,7 @@ async fn every_heartbeat_is_another_sign_of_life_whatever_the_clock_says() {
     assert_eq!(sign(&first).await, seen.pop());
     let second = s.start_epoch_beside(&e1(), std::slice::from_ref(&first), at(6)).await.unwrap();
     let leaving = sign(&first).await.unwrap();
-    s.heartbeat(&first, at(7)).await.unwrap();
+    s.heartbeat(&first, 0, at(7)).await.unwrap();
     assert_ne!(sign(&first).await, Some(leaving));
     assert!(sign(&second).await.is_some());
     s.start_epoch(&e1(), at(8)).await.unwrap();
@@ -79,7 +79,7 @@ async fn a_dead_edge_is_unlisted_once_it_left_nothing_open() {
     s.roster_add(&dead, &entry).await.unwrap();
     assert!(!s.unlist_edge(&e1(), &seen).await.unwrap());
     s.roster_remove(&dead, &entry).await.unwrap();
-    s.heartbeat(&dead, at(0)).await.unwrap();
+    s.heartbeat(&dead, 0, at(0)).await.unwrap();
     assert!(!s.unlist_edge(&e1(), &seen).await.unwrap(), "it lives");
     assert_eq!(listed(&s).await, 1);
     assert!(s.unlist_edge(&e1(), &row().await).await.unwrap());

@@ -128,7 +128,7 @@ async fn what_is_wanted_is_told_once_and_moves_when_its_holder_reports() {
     report(&s, 1, Usage { kept: asked.may, ..using(4) }).await;
     assert_eq!(report(&s, 2, needing(3)).await.held.threads, 3);
     let cap = s.cap(&demo()).await.unwrap().unwrap();
-    assert!(cap.fits() && !cap.others_want(&edge(1)), "{cap:?}");
+    assert!(cap.fits() && cap.nodes[&edge(2)].want.is_nothing(), "{cap:?}");
     assert_eq!(wanted(&s).await, 1);
 }
 
@@ -140,7 +140,7 @@ async fn a_share_is_taken_back_from_who_is_silent_still() {
     report(&s, 1, using(4)).await;
     let seen = [Silent { session: first.clone(), sign: sign().await }];
     // It lived a moment ago: what was observed before does not hold.
-    s.heartbeat(&first, at(0)).await.unwrap();
+    s.heartbeat(&first, 0, at(0)).await.unwrap();
     let (own, other) = (edge(2), edge(3));
     let observer = Life { silent: &seen, ..Life::of(&own) };
     assert_eq!(told(&s, observer, TERMS, using(0)).await.held.threads, 0);

@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// See the module. The limit in the upper half; below it [`CLOSED`] and the count.
 #[derive(Debug, Default)]
-pub(super) struct Seats(AtomicU64);
+pub(super) struct Threads(AtomicU64);
 
 /// Set for good where nobody may enter any more.
 const CLOSED: u64 = 1 << 31;
 const COUNT: u64 = CLOSED - 1;
 
-/// Why a seat cannot be had.
+/// Why a thread cannot be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Full {
     /// Nobody may enter any more.
@@ -28,7 +28,7 @@ fn high(word: u64) -> u32 {
     u32::try_from(word >> 32).unwrap_or(u32::MAX)
 }
 
-impl Seats {
+impl Threads {
     /// One more, within the limit.
     pub fn take(&self) -> Result<(), Full> {
         let more = |word: u64| (word & CLOSED == 0 && low(word) < high(word)).then(|| word + 1);
@@ -76,44 +76,44 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seats_are_taken_up_to_the_limit_and_kept_when_it_falls() {
-        let seats = Seats::default();
-        assert_eq!(seats.take(), Err(Full::Taken { taken: 0, limit: 0 }));
-        seats.set_limit(2);
-        assert_eq!((seats.take(), seats.take()), (Ok(()), Ok(())));
-        assert_eq!(seats.take(), Err(Full::Taken { taken: 2, limit: 2 }));
-        seats.set_limit(1);
-        assert_eq!((seats.taken(), seats.kept()), (2, 2));
-        seats.leave();
-        assert_eq!(seats.take(), Err(Full::Taken { taken: 1, limit: 1 }));
-        seats.set_limit(u32::MAX);
-        assert_eq!((seats.take(), seats.kept()), (Ok(()), u32::MAX));
+    fn threads_are_taken_up_to_the_limit_and_kept_when_it_falls() {
+        let threads = Threads::default();
+        assert_eq!(threads.take(), Err(Full::Taken { taken: 0, limit: 0 }));
+        threads.set_limit(2);
+        assert_eq!((threads.take(), threads.take()), (Ok(()), Ok(())));
+        assert_eq!(threads.take(), Err(Full::Taken { taken: 2, limit: 2 }));
+        threads.set_limit(1);
+        assert_eq!((threads.taken(), threads.kept()), (2, 2));
+        threads.leave();
+        assert_eq!(threads.take(), Err(Full::Taken { taken: 1, limit: 1 }));
+        threads.set_limit(u32::MAX);
+        assert_eq!((threads.take(), threads.kept()), (Ok(()), u32::MAX));
     }
 
     #[test]
     fn only_empty_ones_close_and_they_stay_closed() {
-        let seats = Seats::default();
-        seats.set_limit(1);
-        seats.take().unwrap();
-        assert!(!seats.close() && !seats.closed());
-        seats.leave();
-        assert!(seats.close() && seats.closed() && !seats.close());
-        seats.set_limit(5);
-        assert_eq!((seats.take(), seats.taken()), (Err(Full::Closed), 0));
+        let threads = Threads::default();
+        threads.set_limit(1);
+        threads.take().unwrap();
+        assert!(!threads.close() && !threads.closed());
+        threads.leave();
+        assert!(threads.close() && threads.closed() && !threads.close());
+        threads.set_limit(5);
+        assert_eq!((threads.take(), threads.taken()), (Err(Full::Closed), 0));
     }
 
     #[test]
     fn a_limit_that_falls_while_many_enter_is_never_passed() {
-        let seats = Seats::default();
-        seats.set_limit(1000);
+        let threads = Threads::default();
+        threads.set_limit(1000);
         std::thread::scope(|s| {
             for _ in 0..4 {
-                s.spawn(|| while seats.take().is_ok() {});
+                s.spawn(|| while threads.take().is_ok() {});
             }
-            seats.set_limit(10);
-            let kept = seats.kept();
+            threads.set_limit(10);
+            let kept = threads.kept();
             for _ in 0..1000 {
-                assert!(seats.taken() <= kept);
+                assert!(threads.taken() <= kept);
             }
         });
     }
