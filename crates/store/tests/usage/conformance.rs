@@ -26,7 +26,6 @@ impl Dice {
 
 /// The model and the engine, side by side.
 struct Pair {
-    engine: Engine,
     /// Through which the script calls.
     store: Store,
     /// Through which it looks.
@@ -55,7 +54,7 @@ impl Pair {
     async fn new(seed: u64, faults: bool) -> Self {
         let (engine, clean) = super::store().await;
         let store = if faults { rough(&engine, seed).0 } else { clean.clone() };
-        Self { engine, store, clean, faults, model: Model::default(), dice: Dice(seed), step: 0 }
+        Self { store, clean, faults, model: Model::default(), dice: Dice(seed), step: 0 }
     }
 
     /// A call's arguments as a session would have them: mostly right, sometimes a little off.
