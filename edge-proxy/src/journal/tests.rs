@@ -44,7 +44,7 @@ impl Place {
 
     fn usage(&self, lease: usize, worker: usize) -> usize {
         let (line, proxy) = ("chip1".parse().unwrap(), "brd/203.0.113.7".parse().unwrap());
-        self.journal().open_usage(lease, worker, &line, &proxy, at(101)).unwrap()
+        self.journal().open_usage(lease, worker, &line, &proxy, (at(101), 0)).unwrap()
     }
 
     /// The process ends here; the next one reads.
