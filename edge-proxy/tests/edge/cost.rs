@@ -171,7 +171,7 @@ async fn a_hundred_megabits_cost_what_one_costs_but_for_takes() {
 fn takes_an_hour(rate: u64, mut available: u64) -> u64 {
     let mut desired = LEASE_FIRST;
     let (mut left, mut moved, mut now_ms, mut takes) = (0u64, 0u64, 0u64, 0u64);
-    let mut took = None;
+    let mut took: Option<(u64, u64)> = None;
     while now_ms < 3_600_000 {
         if let Some((at, before)) = took {
             desired = aim(desired, moved - before, Duration::from_millis(now_ms - at));

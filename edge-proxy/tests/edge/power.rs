@@ -57,9 +57,9 @@ async fn play(story: &str) -> Outcome {
     let w = World::new(1 << 30, Limits { settle_s: 3600, ..limits() }).await;
     let edge = w.start().await;
     let journal = journal_of(&w);
-    let mut tunnels = Vec::new();
+    let mut tunnels: Vec<TcpStream> = Vec::new();
     let mut disk = Vec::new();
-    let (mut moved, mut settled, mut kept) = (0, 0, 0);
+    let (mut moved, mut settled, mut kept) = (0u64, 0u64, 0u64);
     for (n, step) in (1usize..).zip(story.chars()) {
         match step {
             'm' => {
