@@ -53,6 +53,8 @@ pub(crate) struct Account {
     lines: Mutex<HashMap<LineLabel, Arc<LineUse>>>,
     usages: Mutex<HashMap<UsageId, UsageSlot>>,
     logins: Mutex<Vec<UserName>>,
+    /// The sequence of the latest collection of daily rows.
+    row_seq: AtomicU64,
     /// What counters that are gone had counted.
     past: Mutex<Counters>,
     began: Instant,
@@ -83,6 +85,7 @@ impl Account {
             lines: Mutex::default(),
             usages: Mutex::default(),
             logins: Mutex::default(),
+            row_seq: AtomicU64::new(0),
             past: Mutex::default(),
             began: Instant::now(),
             seen_ms: AtomicU64::new(0),

@@ -64,7 +64,9 @@ pub(crate) struct Books {
 impl Books {
     pub fn new(core: Arc<Core>, account: Arc<Account>) -> Self {
         // Sequences of rows never fall within a session, whatever its clock does.
-        let rows = Daybook::new(core.row_seq.load(Ordering::Relaxed));
+        let floor = core.row_seq.load(Ordering::Relaxed);
+        account.note_row_seq(floor);
+        let rows = Daybook::new(floor);
         Self {
             core,
             account,

@@ -1,6 +1,8 @@
 //! What a crash left behind, settled before new traffic: counters to their daily rows, leases
 //! closed with what moved and what is in doubt, lines quiet. What a lease moved that was declared
 //! lost meanwhile comes late: it is written down to be shown, and is in no row that is billed.
+//!
+//! After power loss the journal may be older than the store. What either knows counts once.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -2,6 +2,7 @@
 
 use std::ops::Add;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use tollgate_domain::id::{LineLabel, ProxyId};
 use tollgate_domain::time::Timestamp;
@@ -36,9 +37,16 @@ impl Account {
             found.users += 1;
             return Some(found.slot);
         }
-        let slot = journal.open_usage(id.lease, id.worker, &id.line, &id.proxy, now)?;
+        // Under the lock: whoever collects lists this counter, or has noted its sequence before.
+        let seq = self.row_seq.load(Ordering::Acquire);
+        let slot = journal.open_usage(id.lease, id.worker, &id.line, &id.proxy, (now, seq))?;
         usages.insert(id.clone(), UsageSlot { slot, users: 1 });
         Some(slot)
+    }
+
+    /// Notes the sequence of a collection of daily rows that is about to begin.
+    pub fn note_row_seq(&self, seq: u64) {
+        self.row_seq.store(seq, Ordering::Release);
     }
 
     pub fn leave_usage(&self, id: &UsageId) {

@@ -64,6 +64,8 @@ impl Books {
     pub(super) fn collect(&mut self, now: Timestamp) {
         let seq = self.rows.begin(now);
         self.core.row_seq.fetch_max(seq, Ordering::Relaxed);
+        // Before the counters are listed: one that is not among them begins with this sequence.
+        self.account.note_row_seq(seq);
         for (id, slot) in self.account.usages() {
             if self.held.iter().any(|h| h.known.lost() && h.lease.serial == id.serial) {
                 continue;
@@ -71,6 +73,7 @@ impl Books {
             let counters = self.core.journal.counters(slot.slot);
             let (before, still) = self.seen.get(&id).copied().unwrap_or_default();
             if counters == before {
+                self.core.journal.nothing_new(slot.slot, seq);
                 self.seen.insert(id, (counters, still.saturating_add(1)));
                 continue;
             }

@@ -79,6 +79,10 @@ pub(super) mod usage {
     pub const CHECKSUM: usize = 30;
     /// What the last confirmed write of the daily row included: three counters.
     pub const CONFIRMED: usize = 32;
+    /// The sequence of the customer's latest collection that looked at this slot, whether it had gained
+    /// anything or not; 0 = not told. On one line of the cache with what follows: the disk has both or
+    /// neither.
+    pub const SEEN_SEQ: usize = 35;
     /// What the latest write of the daily row includes, and its sequence.
     pub const SENT: usize = 36;
     pub const SENT_SEQ: usize = 39;

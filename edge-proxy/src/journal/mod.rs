@@ -85,14 +85,15 @@ impl Journal {
         self.free().leases.push(slot);
     }
 
-    /// A new usage slot of a lease, counted by `worker` alone.
+    /// A new usage slot of a lease, counted by `worker` alone; `seq` is the sequence of the customer's
+    /// latest collection of daily rows.
     pub fn open_usage(
         &self,
         lease: usize,
         worker: usize,
         line: &LineLabel,
         proxy: &ProxyId,
-        now: Timestamp,
+        (now, seq): (Timestamp, u64),
     ) -> Option<usize> {
         use layout::usage as u;
         let line = pack(line.as_str(), u::LINE_WORDS)?;
@@ -102,6 +103,7 @@ impl Journal {
         let identity = [lease as u64, worker as u64, now.as_millis()];
         self.write(at + u::INGRESS, &[0; 3]);
         self.write(at + u::CONFIRMED, &[0; 8]);
+        self.store(at + u::SEEN_SEQ, seq.max(1));
         self.write(at + u::LEASE, &identity);
         self.write(at + u::LINE, &line);
         self.write(at + u::PROXY, &proxy);
@@ -149,6 +151,11 @@ impl Journal {
         let at = self.layout.usage(slot);
         let before: Vec<u64> = (0..3).map(|w| self.load(at + u::SENT + w)).collect();
         mark(&self.map, at, &before, seq, counters);
+    }
+
+    /// Notes that the collection with sequence `seq` found nothing new in a usage slot.
+    pub fn nothing_new(&self, slot: usize, seq: u64) {
+        self.store(self.layout.usage(slot) + layout::usage::SEEN_SEQ, seq);
     }
 
     /// One more tunnel or request on a usage slot.
@@ -235,6 +242,7 @@ fn mark(map: &Map, at: usize, confirmed: &[u64], seq: u64, sent: Counters) {
     for (n, v) in confirmed.iter().enumerate() {
         store(u::CONFIRMED + n, *v);
     }
+    store(u::SEEN_SEQ, seq);
     store(u::SENT_SEQ, u64::MAX);
     for (n, v) in [sent.ingress, sent.egress, sent.connections].into_iter().enumerate() {
         store(u::SENT + n, v);

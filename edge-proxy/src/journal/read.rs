@@ -57,12 +57,18 @@ pub(crate) struct UsageLeft {
     pub counters: Counters,
     slot: usize,
     marks: Marks,
+    seen_seq: u64,
 }
 
 impl UsageLeft {
     /// What the daily rows include of it, if the latest of them has sequence `stored`.
+    ///
+    /// A row from a collection that the slot has not seen is younger than the slot: the power was lost, and
+    /// the disk holds an earlier instant. That collection looked at every slot there was, so the rows include
+    /// all that this one counted.
     pub fn recorded(&self, stored: u64) -> Counters {
-        self.marks.recorded(stored)
+        let younger = self.seen_seq > 0 && stored > self.seen_seq;
+        if younger { self.counters } else { self.marks.recorded(stored) }
     }
 }
 
@@ -191,7 +197,8 @@ impl Reader<'_> {
                 sent: three(usage::SENT),
                 sent_seq: self.load(at + usage::SENT_SEQ),
             };
-            let left = UsageLeft { line, proxy, since, slot, counters: three(usage::INGRESS), marks };
+            let seen_seq = self.load(at + usage::SEEN_SEQ);
+            let left = UsageLeft { line, proxy, since, slot, counters: three(usage::INGRESS), marks, seen_seq };
             Some((lease, left))
         };
         let sound = checksum(identity) == self.load(at + usage::CHECKSUM);

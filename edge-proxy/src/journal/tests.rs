@@ -44,7 +44,21 @@ impl Place {
 
     fn usage(&self, lease: usize, worker: usize) -> usize {
         let (line, proxy) = ("chip1".parse().unwrap(), "brd/203.0.113.7".parse().unwrap());
-        self.journal().open_usage(lease, worker, &line, &proxy, at(101)).unwrap()
+        self.journal().open_usage(lease, worker, &line, &proxy, (at(101), 0)).unwrap()
+    }
+
+    /// What is on the disk after a checkpoint.
+    fn disk(&self) -> Vec<u8> {
+        self.journal().checkpoint(at(102)).unwrap();
+        std::fs::read(&self.journal().path).unwrap()
+    }
+
+    /// The power is lost: the next process finds what was on the disk then.
+    fn lose_power(&mut self, disk: &[u8]) -> Remains {
+        let path = self.journal().path.clone();
+        self.journal = None;
+        std::fs::write(path, disk).unwrap();
+        self.crash()
     }
 
     /// The process ends here; the next one reads.
@@ -147,6 +161,60 @@ fn what_a_daily_row_includes_is_known_whether_its_write_arrived_or_not() {
     let again = p.crash();
     let left = &again.leases[0].usages[0];
     assert_eq!((left.recorded(1).ingress, left.recorded(2).ingress), (10, 16));
+}
+
+#[test]
+fn rows_that_are_younger_than_the_journal_include_all_that_it_counted() {
+    let mut p = Place::new();
+    let lease = p.lease();
+    let (busy, quiet) = (p.usage(lease, 0), p.usage(lease, 1));
+    let j = p.journal();
+    let count = |worker, slot, n| j.operate(worker, slot, Direction::Ingress, n, || (n, ())).0;
+    count(0, busy, 10);
+    j.sending(busy, 5, j.counters(busy));
+    j.nothing_new(quiet, 5);
+    // Opened after that collection.
+    let (line, proxy) = ("chip2".parse().unwrap(), "brd/203.0.113.7".parse().unwrap());
+    let late = j.open_usage(lease, 0, &line, &proxy, (at(101), 5)).unwrap();
+    count(0, busy, 3);
+    count(1, quiet, 4);
+    count(0, late, 2);
+    let disk = p.disk();
+    let j = p.journal();
+    for slot in [busy, quiet, late] {
+        j.sending(slot, 6, j.counters(slot));
+    }
+    j.operate(0, busy, Direction::Ingress, 1, || (1, ()));
+    let remains = p.lose_power(&disk);
+    let left = &remains.leases[0];
+    assert_eq!((left.settled(), left.doubt), (19, 0));
+    let missing = |stored| left.usages.iter().map(|u| u.counters.since(u.recorded(stored)).ingress).collect::<Vec<_>>();
+    // The write of the sixth collection arrived, or it did not.
+    assert_eq!(missing(6), [0, 0, 0]);
+    assert_eq!(missing(5), [3, 4, 2]);
+    // Recovery writes; whether that arrives or not, a second recovery adds the same once.
+    for usage in &left.usages {
+        remains.sending(usage, 6, 7);
+    }
+    drop(remains);
+    let again = p.crash();
+    let missing =
+        |stored| again.leases[0].usages.iter().map(|u| u.counters.since(u.recorded(stored)).ingress).sum::<u64>();
+    assert_eq!((missing(6), missing(7)), (0, 0));
+}
+
+#[test]
+fn a_slot_that_was_never_told_a_sequence_is_read_as_before() {
+    let mut p = Place::new();
+    let lease = p.lease();
+    let usage = p.usage(lease, 0);
+    p.journal().operate(0, usage, Direction::Ingress, 9, || (9, ()));
+    let word = p.journal().layout.usage(usage) + layout::usage::SEEN_SEQ;
+    p.journal().store(word, 0);
+    let remains = p.crash();
+    let left = &remains.leases[0].usages[0];
+    assert_eq!(left.counters.since(left.recorded(0)).ingress, 9);
+    assert_eq!(left.recorded(5), Counters::default());
 }
 
 #[test]

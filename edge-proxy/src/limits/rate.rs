@@ -12,9 +12,10 @@ use std::time::Instant;
 /// Bytes may be ahead of the schedule by this much (100 ms): who is woken late makes up for it. Over
 /// ten seconds it is one percent.
 pub(crate) const DEPTH_NS: u64 = 100_000_000;
-/// A reservation is worth at most this much time (10 ms).
-pub(crate) const QUANTUM_NS: u64 = 10_000_000;
-/// No reservation is smaller than a segment, where that is worth less than 20 ms.
+/// A reservation is worth at most this much time (20 ms): each costs a wake, and
+/// nobody sees that bytes come fifty times a second.
+pub(crate) const QUANTUM_NS: u64 = 20_000_000;
+/// No reservation is smaller than a segment, where that is worth less than a quantum.
 const SEGMENT: u64 = 1448;
 
 const SECOND_NS: u128 = 1_000_000_000;
@@ -81,12 +82,12 @@ impl Schedule {
         let _ = self.until.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |t| Some(t.saturating_sub(cost)));
     }
 
-    /// Bytes of one reservation at `rate`: worth 10 ms, less where many share, in steps that a
+    /// Bytes of one reservation at `rate`: worth 20 ms, less where many share, in steps that a
     /// network can carry.
     pub fn quantum(&self, rate: u64) -> u64 {
         let sharers = u64::from(self.sharers.load(Ordering::Relaxed)).max(1);
         let worth = u64::try_from(u128::from(rate) * u128::from(QUANTUM_NS) / SECOND_NS).unwrap_or(u64::MAX);
-        (worth / sharers).max(SEGMENT.min(worth.saturating_mul(2))).max(1)
+        (worth / sharers).max(SEGMENT.min(worth)).max(1)
     }
 
     /// One more holds a reservation.

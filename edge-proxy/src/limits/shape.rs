@@ -199,9 +199,9 @@ mod tests {
     async fn the_slowest_rate_holds_and_what_is_not_used_goes_back() {
         let s = shape(&Limits { rate_conn: 1_000_000, ip_rate: 500_000, rate_total: 2_000_000, ..Limits::default() });
         let due = s.due(Direction::Ingress, 1 << 20).await;
-        assert_eq!(due, 5_000, "10 ms of 500 kB/s");
+        assert_eq!(due, 10_000, "20 ms of 500 kB/s");
         s.used(Direction::Ingress, 1_000);
-        assert_eq!(s.due(Direction::Ingress, 1 << 20).await, 4_000);
+        assert_eq!(s.due(Direction::Ingress, 1 << 20).await, 9_000);
         s.idle(Direction::Ingress);
         // Both schedules are back at what was used: the next quantum is due at once.
         let now = now_ns();
