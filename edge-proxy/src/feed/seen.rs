@@ -18,9 +18,9 @@ impl Seen {
             return false;
         }
         self.ids.insert(id.to_owned(), change.entity.clone());
-        if matches!(change.entity, Entity::Allowance(_) | Entity::Command(_)) {
-            // Grants have no version of their own; reading buckets again harms nothing. Commands
-            // are each their own.
+        if matches!(change.entity, Entity::Allowance(_) | Entity::BytesWanted { .. } | Entity::Command(_)) {
+            // Grants have no version of their own; reading buckets again harms nothing. Commands and
+            // wants are each their own.
             return true;
         }
         let higher = self.versions.get(&change.entity).is_none_or(|v| change.version > *v);
