@@ -30,7 +30,7 @@ impl Allowance {
     #[must_use]
     pub fn held_by(&self, whom: impl Fn(&EdgeSession) -> bool) -> u64 {
         let open = self.leases.iter().filter(|(who, l)| l.state == LeaseState::Open && whom(who));
-        open.fold(0, |sum, (_, l)| sum.saturating_add(l.taken.saturating_sub(l.settled.saturating_add(l.doubt))))
+        open.fold(0u64, |sum, (_, l)| sum.saturating_add(l.taken.saturating_sub(l.settled.saturating_add(l.doubt))))
     }
 }
 
