@@ -12,7 +12,10 @@ const SMALL: u64 = 64 << 10;
 
 impl Fleet {
     async fn with_quota(quota: u64) -> Self {
-        Self::of(World::new(quota, unlimited()).await).await
+        let mut w = World::new(quota, unlimited()).await;
+        // A machine that stands still is not the store.
+        w.config.lease_timeout = PATIENCE;
+        Self::of(w).await
     }
 
     /// How often an edge said that it lacks bytes.
