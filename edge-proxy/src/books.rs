@@ -5,6 +5,7 @@
 mod close;
 mod settle;
 mod take;
+mod want;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
-use tollgate_domain::budget::{Allowance, Bucket, Holding, LEASE_FIRST};
+use tollgate_domain::budget::{Allowance, Bucket, Holding, LEASE_FIRST, Pace};
 use tollgate_domain::daily::Daybook;
 use tollgate_domain::id::{LineLabel, ProxyId};
 use tollgate_store::StoreError;
@@ -23,6 +24,7 @@ use crate::directory;
 use crate::journal::Counters;
 use crate::ledger::Lease;
 use crate::shares;
+use want::Hunger;
 
 /// Seconds between settlements where the plan says nothing.
 const SETTLE_S: u32 = 5;
@@ -31,6 +33,8 @@ const SETTLE_S: u32 = 5;
 pub(crate) enum Order {
     /// The allowance or the profile changed: look again.
     Reload,
+    /// Another edge has run dry of a bucket: give back what is not used of it.
+    Wanted(Bucket),
     /// Settle and write all counters, then answer whether it worked.
     Settle(oneshot::Sender<bool>),
     /// Close all leases and end, if no tunnel is left; then answer whether it worked.
@@ -59,6 +63,9 @@ pub(crate) struct Books {
     seen: HashMap<UsageId, (Counters, u32)>,
     desired: u64,
     took: Option<(Instant, u64)>,
+    began: Instant,
+    pace: Pace,
+    hunger: Hunger,
 }
 
 impl Books {
@@ -77,6 +84,9 @@ impl Books {
             seen: HashMap::new(),
             desired: LEASE_FIRST,
             took: None,
+            began: Instant::now(),
+            pace: Pace::default(),
+            hunger: Hunger::default(),
         }
     }
 
@@ -85,8 +95,12 @@ impl Books {
         let account = Arc::clone(&self.account);
         let mut settle_at = tokio::time::Instant::now() + self.interval();
         loop {
+            let hungry = self.hunger.retry_at();
             tokio::select! {
                 () = account.ledger.asked() => self.supply_until_told().await,
+                () = tokio::time::sleep_until(hungry.unwrap_or(settle_at)), if hungry.is_some() => {
+                    self.supply_until_told().await;
+                }
                 () = tokio::time::sleep_until(settle_at) => {
                     let _ = self.settle().await;
                     settle_at = tokio::time::Instant::now() + self.interval();
@@ -99,6 +113,7 @@ impl Books {
                 }
                 order = orders.recv() => match order {
                     Some(Order::Reload) => self.reload().await,
+                    Some(Order::Wanted(bucket)) => self.part_with(&bucket).await,
                     Some(Order::Settle(done)) => { let _ = done.send(self.settle().await); }
                     Some(Order::Close(done)) => {
                         let closed = self.close_all().await && self.account.retire();
@@ -149,6 +164,7 @@ impl Books {
         }
         let now = self.core.clock.now();
         if self.buckets.iter().any(|(_, a)| a.spendable(now) && a.available > 0) {
+            self.hunger.hurry();
             self.account.ledger.announce(false);
         }
     }

@@ -150,6 +150,14 @@ async fn apply(core: &Arc<Core>, entity: &Entity) -> Result<(), StoreError> {
             }
             Ok(())
         }
+        Entity::BytesWanted { customer, bucket, by } => {
+            if *by != core.session
+                && let Some(account) = core.directory.account(customer)
+            {
+                let _ = account.orders.send(Order::Wanted(bucket.clone()));
+            }
+            Ok(())
+        }
         Entity::Command(told) => command(core, told).await,
     }
 }

@@ -21,7 +21,7 @@ pub(crate) struct Lease {
     pub slot: usize,
     /// Unlike a slot, never used again.
     pub serial: u64,
-    /// Bytes that the store gave, in all.
+    /// Bytes that the store gave, less those that went back to it.
     taken: AtomicU64,
     left: AtomicU64,
     /// At or below this, the next take is asked for.
@@ -36,12 +36,12 @@ impl Lease {
         Self { bucket, slot, serial, taken: zero(), left: zero(), low: zero() }
     }
 
-    /// Bytes that the store gave, in all.
+    /// Bytes that the store gave, less those that went back to it.
     pub fn taken(&self) -> u64 {
         self.taken.load(Ordering::Relaxed)
     }
 
-    /// Notes what the store says it gave in all. For the books alone.
+    /// Notes what the store says that the lease holds. For the books alone.
     pub fn note_taken(&self, bytes: u64) {
         self.taken.store(bytes, Ordering::Relaxed);
     }
@@ -59,6 +59,16 @@ impl Lease {
     /// There is no more in the bucket: ask again only when it has run dry.
     pub fn last(&self) {
         self.low.store(0, Ordering::Relaxed);
+    }
+
+    /// Takes what is left beyond `keep`: nobody can reserve that any more. The next take is asked for
+    /// only when the rest has run dry, for others come first.
+    pub fn part_with(&self, keep: u64) -> u64 {
+        let before = self.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, |l| (l > keep).then_some(keep));
+        before.map_or(0, |l| {
+            self.last();
+            l - keep
+        })
     }
 
     /// Takes all that is left: nobody can reserve any more.
@@ -82,14 +92,27 @@ pub(crate) enum Dry {
     Store,
 }
 
+/// Everything granted is used up.
+#[derive(Clone, Copy, Debug)]
+struct Exhausted {
+    /// Until when that is believed; none = until somebody says otherwise.
+    until: Option<Instant>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     current: Option<Arc<Lease>>,
     /// Opened, and not yet closed in the store.
     open: Vec<Arc<Lease>>,
-    exhausted: bool,
+    exhausted: Option<Exhausted>,
     /// A size that no bucket has in one piece, and when that was known.
     too_much: Option<(u64, Instant)>,
+}
+
+impl Inner {
+    fn is_exhausted(&self) -> bool {
+        self.exhausted.is_some_and(|e| e.until.is_none_or(|until| Instant::now() < until))
+    }
 }
 
 /// The door between tunnels and the customer's books.
@@ -162,7 +185,7 @@ impl Ledger {
             return Some(Ok(Arc::clone(lease)));
         }
         let too_much = inner.too_much.is_some_and(|(size, at)| need >= size && at.elapsed() < TOO_MUCH);
-        (inner.exhausted || too_much).then_some(Err(Dry::Quota))
+        (inner.is_exhausted() || too_much).then_some(Err(Dry::Quota))
     }
 
     /// The largest piece that was waited for since the last call; 0 = none. For the books alone.
@@ -172,7 +195,7 @@ impl Ledger {
 
     /// Whether everything granted is used up.
     pub fn exhausted(&self) -> bool {
-        self.inner().exhausted
+        self.inner().is_exhausted()
     }
 
     /// Bytes held and not reserved.
@@ -214,6 +237,16 @@ impl Ledger {
 
     /// Tells who waits to look again.
     pub fn announce(&self, exhausted: bool) {
+        self.say(exhausted.then_some(Exhausted { until: None }));
+    }
+
+    /// Tells who waits that everything granted is used up. Who asks later than `believed` waits
+    /// again: others may have something by then.
+    pub fn announce_dry_for(&self, believed: Duration) {
+        self.say(Some(Exhausted { until: Some(Instant::now() + believed) }));
+    }
+
+    fn say(&self, exhausted: Option<Exhausted>) {
         {
             let mut inner = self.inner();
             inner.exhausted = exhausted;
@@ -226,7 +259,7 @@ impl Ledger {
     pub fn announce_too_much(&self, size: u64) {
         {
             let mut inner = self.inner();
-            inner.exhausted = false;
+            inner.exhausted = None;
             inner.too_much = Some((size, Instant::now()));
         }
         self.changed.notify_waiters();
@@ -306,6 +339,32 @@ mod tests {
         assert_eq!(waiter.await.unwrap(), Err(Dry::Quota));
         // What is smaller goes on.
         assert_eq!(ledger.ready_for(30, Duration::from_secs(5)).await.map(|l| l.left()), Ok(30));
+    }
+
+    #[test]
+    fn what_a_lease_parts_with_is_what_is_beyond_what_it_keeps() {
+        let (ledger, l) = (Ledger::default(), lease());
+        l.add(100);
+        assert_eq!((l.part_with(100), l.part_with(30), l.part_with(40), l.left()), (0, 70, 0, 30));
+        assert_eq!(ledger.reserve(&l, 64), 30);
+        assert_eq!((l.part_with(0), l.left()), (0, 0));
+    }
+
+    #[tokio::test]
+    async fn an_end_that_is_believed_for_a_while_is_asked_about_again() {
+        let ledger = Arc::new(Ledger::default());
+        ledger.announce_dry_for(Duration::from_secs(3600));
+        assert!(ledger.exhausted());
+        assert_eq!(ledger.ready(Duration::from_secs(5)).await.map(|_| ()), Err(Dry::Quota));
+        ledger.announce_dry_for(Duration::ZERO);
+        assert!(!ledger.exhausted());
+        let waiter = tokio::spawn({
+            let ledger = Arc::clone(&ledger);
+            async move { ledger.ready(Duration::from_secs(5)).await.map(|_| ()) }
+        });
+        ledger.asked().await;
+        ledger.announce(true);
+        assert_eq!(waiter.await.unwrap(), Err(Dry::Quota));
     }
 
     #[tokio::test]

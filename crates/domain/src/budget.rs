@@ -12,10 +12,12 @@
 mod aim;
 mod answer;
 mod holding;
+mod rebalance;
 
 pub use aim::aim;
 pub use answer::{Close, Closing, Take};
 pub use holding::{Ask, Ended, Ending, Heard, Holding, in_doubt};
+pub use rebalance::Pace;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -106,10 +108,10 @@ pub enum LeaseState {
     Lost,
 }
 
-/// What one edge session holds of a bucket. All figures are cumulative over the session.
+/// What one edge session holds of a bucket. All figures are sums over the life of the lease.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
-    /// Bytes taken from `available` so far.
+    /// Bytes taken from `available` so far, less those that were given back.
     #[serde(rename = "t")]
     pub taken: u64,
     /// Bytes known to have moved.

@@ -6,6 +6,7 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::allow::Block;
+use crate::budget::Bucket;
 use crate::id::{CustomerId, EdgeSession, LineKey, LineLabel, ProviderId, RequestId, UserName};
 use crate::live::ConnectionId;
 use crate::time::Timestamp;
@@ -32,6 +33,16 @@ pub enum Entity {
     /// An edge wants more of a customer's capacity, of which others hold some. The version is the
     /// share item's.
     ShareWanted(CustomerId),
+    /// An edge has run dry of a bucket of which others hold something: they give back what they do
+    /// not use. Each entry asks once, whatever its version says.
+    BytesWanted {
+        /// Whose bucket.
+        customer: CustomerId,
+        /// Which.
+        bucket: Bucket,
+        /// Who asks, and need not hear it.
+        by: EdgeSession,
+    },
     /// Something to do now. Each entry is one command, whatever its version says.
     Command(Command),
 }
@@ -143,6 +154,11 @@ mod tests {
             Entity::Line("demo#chip1".parse().unwrap()),
             Entity::Share(customer.clone()),
             Entity::ShareWanted(customer.clone()),
+            Entity::BytesWanted {
+                customer: customer.clone(),
+                bucket: Bucket::Pack { expires: at, pack: "p1".into() },
+                by: "e1.2".parse().unwrap(),
+            },
             Entity::Command(kick(Selector::Line("chip1".parse().unwrap()))),
             Entity::Command(kick(Selector::Source("2001:db8::/48".parse().unwrap()))),
             Entity::Command(kick(Selector::Connection("e1.2-3".parse().unwrap()))),

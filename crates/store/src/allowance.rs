@@ -4,6 +4,8 @@
 //! edge session, and each of its writes names the sequence `k` it follows: a write whose answer
 //! was lost finds `k + 1` and knows itself again, so every transition may be repeated.
 
+mod rebalance;
+
 use serde::{Deserialize, Serialize};
 use tollgate_domain::budget::{Allowance, Bucket, Lease, LeaseState};
 pub use tollgate_domain::budget::{Close, Closing, Take};
@@ -116,18 +118,8 @@ impl Store {
             };
             Ok(lease_names(w, session).value(":n", n(bytes)))
         };
-        match self.write(write).await {
-            Ok(new) => {
-                let allowance: Allowance = decode(new.unwrap_or_default())?;
-                let lease = allowance.leases.get(session).cloned();
-                Ok(lease.map_or(Take::NoLease, |lease| Take::Taken { lease, available: allowance.available }))
-            }
-            Err(Failure::Condition(old)) => match old_item(old) {
-                Some(item) => Ok(decode::<Allowance>(item)?.refused_take(session, bytes, settled, seq)),
-                None => Ok(Take::NoBucket),
-            },
-            Err(e) => Err(e.into_store()),
-        }
+        let done = self.write(write).await;
+        answer(done, session, |old| old.refused_take(session, bytes, settled, seq))
     }
 
     /// Ends a session's lease if it is open, at `seq`, and holds `taken`: what was settled or is
@@ -234,6 +226,26 @@ impl Store {
         let key = keys::roster(session, &entry.customer, &entry.bucket);
         let write = || Ok(Write::delete(key.clone()));
         self.write(write).await.map(|_| ()).map_err(Failure::into_store)
+    }
+}
+
+/// What a write of a lease came to; `refused` reads the old item if its condition did not hold.
+fn answer(
+    done: Result<Option<Item>, Failure>,
+    session: &EdgeSession,
+    refused: impl FnOnce(&Allowance) -> Take,
+) -> Result<Take, StoreError> {
+    match done {
+        Ok(new) => {
+            let allowance: Allowance = decode(new.unwrap_or_default())?;
+            let lease = allowance.leases.get(session).cloned();
+            Ok(lease.map_or(Take::NoLease, |lease| Take::Taken { lease, available: allowance.available }))
+        }
+        Err(Failure::Condition(old)) => match old_item(old) {
+            Some(item) => Ok(refused(&decode(item)?)),
+            None => Ok(Take::NoBucket),
+        },
+        Err(e) => Err(e.into_store()),
     }
 }
 

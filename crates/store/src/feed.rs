@@ -40,10 +40,14 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn announce_command(&self, command: &Command, now: Timestamp) -> Result<(), StoreError> {
+        self.tell(&Entity::Command(command.clone()), now).await
+    }
+
+    /// Writes an entry that no other write goes with.
+    pub(crate) async fn tell(&self, entity: &Entity, now: Timestamp) -> Result<(), StoreError> {
         // One entry for all attempts of the client: its key is nobody else's.
         let id = ulid_at(now);
-        let entity = Entity::Command(command.clone());
-        match self.write(|| entry(&id, &entity, 0, now)).await {
+        match self.write(|| entry(&id, entity, 0, now)).await {
             // It is there already: an attempt whose answer was lost.
             Ok(_) | Err(Failure::Condition(_)) => Ok(()),
             Err(e) => Err(e.into_store()),

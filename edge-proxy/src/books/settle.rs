@@ -18,6 +18,7 @@ impl Books {
     pub(super) async fn settle(&mut self) -> bool {
         let mut sound = true;
         let now = self.core.clock.now();
+        self.note_pace();
         for n in 0..self.held.len() {
             if !self.held[n].known.closing() && self.bucket_ended(n, now) {
                 self.begin_closing(n);
@@ -30,7 +31,9 @@ impl Books {
             if !h.known.owes(self.account.moved(&self.core.journal, &h.lease)) {
                 continue;
             }
-            match self.take(n, 0).await {
+            // What was given up and is not back yet goes along.
+            let told = if h.known.given_up() > 0 { self.give_back(n).await } else { self.take(n, 0).await };
+            match told {
                 Ok(answer) => {
                     if !matches!(self.hear(n, &answer), Heard::Agreed { .. }) {
                         tracing::error!(customer = %self.account.id, ?answer, "settle refused");

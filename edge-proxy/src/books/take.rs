@@ -23,6 +23,7 @@ impl Books {
         while let Err(e) = self.supply().await {
             self.failed("take", &e);
             if self.account.live() == 0 {
+                self.hunger.end();
                 return;
             }
             backoff.pause().await;
@@ -30,9 +31,12 @@ impl Books {
     }
 
     pub(super) async fn supply(&mut self) -> Result<(), StoreError> {
+        if self.hunger.waits() || self.sated() {
+            return Ok(());
+        }
         let wanted = self.account.ledger.wanted();
         if self.account.ledger.exhausted() && self.looked.is_some_and(|t| t.elapsed() < RECHECK) {
-            self.account.ledger.announce(true);
+            // Who asks is told so without us.
             return Ok(());
         }
         self.finish_closing().await?;
@@ -50,11 +54,15 @@ impl Books {
                 let little = |h: &Held| wanted > h.lease.left();
                 let quiescent = (little(&self.held[n]) || self.held[n].lease.left() == 0) && self.quiescent(n).await;
                 if self.held[n].lease.left() > 0 || !quiescent {
+                    self.hunger.end();
                     if quiescent && little(&self.held[n]) {
                         return self.elsewhere(n, wanted, now).await;
                     }
                     self.held[n].lease.last();
                     self.account.ledger.announce(false);
+                    return Ok(());
+                }
+                if self.keeps(n, now).await? {
                     return Ok(());
                 }
                 self.begin_closing(n);
@@ -80,6 +88,7 @@ impl Books {
     }
 
     /// Opens a lease on the first bucket that has `wanted` bytes; if none has, on the first that has any.
+    /// If none has any, others may: who waits goes on waiting, or hears that the quota is used up.
     pub(super) async fn next_bucket(&mut self, now: Timestamp, wanted: u64) -> Result<(), StoreError> {
         self.look().await?;
         let having = |least: u64| {
@@ -94,8 +103,14 @@ impl Books {
                 return Ok(());
             }
         }
+        if self.ask_others(now).await {
+            return Ok(());
+        }
         self.account.ledger.install(None);
-        self.account.ledger.announce(true);
+        match self.hunger.in_vain() {
+            Some(believed) => self.account.ledger.announce_dry_for(believed),
+            None => self.account.ledger.announce(true),
+        }
         self.account.kill(|_| Some(CloseReason::Quota));
         Ok(())
     }
@@ -183,6 +198,7 @@ impl Books {
             && got > 0
         {
             lease.add(got);
+            self.hunger.fed();
             // In force from its first bytes on, whichever attempt brought them.
             self.account.ledger.install(Some(lease));
             self.account.ledger.announce(false);

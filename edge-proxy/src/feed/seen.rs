@@ -18,9 +18,9 @@ impl Seen {
             return false;
         }
         self.ids.insert(id.to_owned(), change.entity.clone());
-        if matches!(change.entity, Entity::Allowance(_) | Entity::Command(_)) {
-            // Grants have no version of their own; reading buckets again harms nothing. Commands
-            // are each their own.
+        if matches!(change.entity, Entity::Allowance(_) | Entity::BytesWanted { .. } | Entity::Command(_)) {
+            // Grants have no version of their own; reading buckets again harms nothing. Commands and
+            // wants are each their own.
             return true;
         }
         let higher = self.versions.get(&change.entity).is_none_or(|v| change.version > *v);
@@ -66,6 +66,7 @@ pub(super) fn written_at(id: &str) -> Option<Timestamp> {
 
 #[cfg(test)]
 mod tests {
+    use tollgate_domain::budget::Bucket;
     use tollgate_domain::feed::Command;
 
     use super::*;
@@ -90,6 +91,15 @@ mod tests {
         assert!(seen.is_new("01A", &change));
         assert!(!seen.is_new("01A", &change));
         assert!(seen.is_new("01B", &change));
+    }
+
+    #[test]
+    fn every_want_of_bytes_is_one_whatever_its_version() {
+        let mut seen = Seen::default();
+        let bucket = Bucket::Plan { start: Timestamp::from_secs(0) };
+        let entity = Entity::BytesWanted { customer: "demo".parse().unwrap(), bucket, by: "e1.1".parse().unwrap() };
+        let change = Change { entity, version: 0 };
+        assert!(seen.is_new("01A", &change) && !seen.is_new("01A", &change) && seen.is_new("01B", &change));
     }
 
     #[test]

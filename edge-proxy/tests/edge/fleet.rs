@@ -1,6 +1,7 @@
 //! Two edges and one store: what a customer may do is counted over both, and what an operator says
 //! reaches both.
 
+mod bytes;
 mod shares;
 
 use std::sync::Arc;

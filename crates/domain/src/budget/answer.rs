@@ -4,7 +4,7 @@
 use super::{Allowance, Lease, LeaseState};
 use crate::id::EdgeSession;
 
-/// What came of a take or a settle.
+/// What came of a take, a settle, or a giving back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Take {
     /// Applied, now or by an earlier attempt whose answer was lost.
@@ -76,7 +76,8 @@ impl Closing {
 impl Allowance {
     /// Why a take that did not apply did not, by the bucket as it stands, in the order in which
     /// [`Allowance::take`] checks. A lease at `seq + 1` settled at `settled` is the same take,
-    /// applied by an earlier attempt.
+    /// applied by an earlier attempt. A giving back ([`Allowance::give_back`]) that did not apply reads
+    /// as a take of 0 bytes.
     #[must_use]
     pub fn refused_take(&self, session: &EdgeSession, bytes: u64, settled: u64, seq: u64) -> Take {
         let lease = self.leases.get(session);

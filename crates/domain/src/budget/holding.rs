@@ -12,7 +12,7 @@ pub struct Holding {
     seq: u64,
     taken: u64,
     settled: u64,
-    /// Of what was taken, bytes that were handed out to be spent.
+    /// Of what was taken, bytes that were handed out to be spent and not given up since.
     given: u64,
     /// A first take was sent: the lease may be there, whatever the answers said. An attempt that
     /// nobody waits for any more may still be under way.
@@ -21,10 +21,10 @@ pub struct Holding {
     lost: bool,
 }
 
-/// A take or a settle to be sent.
+/// A take, a settle or a giving back to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Ask {
-    /// Bytes to take; 0 only settles.
+    /// Bytes to take, or to give back; 0 only settles.
     pub bytes: u64,
     /// Bytes that moved so far.
     pub settled: u64,
@@ -37,7 +37,8 @@ pub struct Ask {
 pub enum Heard {
     /// Session and bucket agree again.
     Agreed {
-        /// Bytes that are new and may be spent, whichever attempt took them. 0 while closing.
+        /// Bytes that are new and may be spent, whichever attempt took them; those too that were given
+        /// up and can no longer go back by an earlier ask. 0 while closing.
         got: u64,
         /// Bytes that nobody holds, if the answer told.
         available: Option<u64>,
@@ -89,7 +90,7 @@ impl Holding {
         self.seq
     }
 
-    /// Bytes that the bucket gave, in all.
+    /// Bytes that the bucket gave, less those that went back to it.
     #[must_use]
     pub fn taken(&self) -> u64 {
         self.taken
@@ -101,11 +102,17 @@ impl Holding {
         self.settled
     }
 
-    /// Bytes that were handed out to be spent: all that was taken, but for what came to light only
-    /// while it was being closed.
+    /// Bytes that were handed out to be spent: all that was taken, but for what was given up, and
+    /// for what came to light only while it was being closed.
     #[must_use]
     pub fn given(&self) -> u64 {
         self.given
+    }
+
+    /// Bytes that were given up and that the bucket still counts as taken, as far as is known.
+    #[must_use]
+    pub fn given_up(&self) -> u64 {
+        if self.closing { 0 } else { self.taken.saturating_sub(self.given) }
     }
 
     /// Whether it is to be closed, and nothing may be spent from it any more.
@@ -120,10 +127,10 @@ impl Holding {
         self.lost
     }
 
-    /// Whether something moved that the bucket does not know of, `moved` bytes in all.
+    /// Whether something moved, `moved` bytes in all, or was given up that the bucket does not know of.
     #[must_use]
     pub fn owes(&self, moved: u64) -> bool {
-        !self.closing && self.seq > 0 && moved > self.settled
+        !self.closing && self.seq > 0 && (moved > self.settled || self.given_up() > 0)
     }
 
     /// Asks for `bytes` more and settles at `moved` (cumulative). Nothing has moved before the
@@ -133,7 +140,21 @@ impl Holding {
         Ask { bytes, settled: if self.seq == 0 { 0 } else { moved }, seq: self.seq }
     }
 
-    /// Takes in an answer to [`Self::ask`].
+    /// Gives up `bytes` of what was handed out. The caller has taken them out of its pool *before*:
+    /// nobody spends them any more, until an answer hands them out again.
+    pub fn give_up(&mut self, bytes: u64) {
+        self.given = self.given.saturating_sub(bytes);
+    }
+
+    /// Asks to give back what was given up, and settles at `moved` (cumulative). If another ask is
+    /// applied in its place, that one's answer hands it out again: of two that follow the same
+    /// sequence the bucket does one.
+    #[must_use]
+    pub fn ask_back(&self, moved: u64) -> Ask {
+        Ask { bytes: self.given_up(), settled: moved, seq: self.seq }
+    }
+
+    /// Takes in an answer to [`Self::ask`] or [`Self::ask_back`].
     pub fn hear(&mut self, answer: &Take) -> Heard {
         match answer {
             Take::Taken { lease, available } => self.agree(lease, Some(*available)),

@@ -2,6 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod rebalance;
+
 fn who(n: u8) -> EdgeSession {
     EdgeSession { edge: format!("e{n}").parse().unwrap(), epoch: 1 }
 }
@@ -9,6 +11,7 @@ fn who(n: u8) -> EdgeSession {
 #[derive(Clone, Debug)]
 enum Op {
     Take(u8, u64, u64, u64),
+    GiveBack(u8, u64, u64, u64),
     Close(u8, u64, u64, u64),
     Lose(u8),
     Grant(u64),
@@ -18,6 +21,7 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
         4 => (0u8..3, 0u64..400, 0u64..400, 0u64..4).prop_map(|(w, n, s, k)| Op::Take(w, n, s, k)),
+        3 => (0u8..3, 0u64..300, 0u64..300, 0u64..4).prop_map(|(w, n, s, k)| Op::GiveBack(w, n, s, k)),
         2 => (0u8..3, 0u64..400, 0u64..100, 0u64..4).prop_map(|(w, s, d, k)| Op::Close(w, s, d, k)),
         1 => (0u8..3).prop_map(Op::Lose),
         1 => prop_oneof![0u64..500, Just(u64::MAX)].prop_map(Op::Grant),
@@ -28,6 +32,7 @@ fn op() -> impl Strategy<Value = Op> {
 fn apply(a: &mut Allowance, op: &Op) -> Result<(), BudgetRefusal> {
     match *op {
         Op::Take(w, n, s, k) => a.take(&who(w), n, s, k),
+        Op::GiveBack(w, n, s, k) => a.give_back(&who(w), n, s, k),
         Op::Close(w, s, d, k) => a.close(&who(w), s, d, k),
         Op::Lose(w) => a.lose(&who(w)),
         Op::Grant(n) => a.grant(n),

@@ -39,8 +39,9 @@ impl Life {
         }
         let owing = self.held.iter().position(|h| h.known.owes(self.journal.counted(h.serial)));
         match owing {
-            Some(n) if choice < 3 => Some(self.ask(n, 0)),
+            Some(n) if choice < 3 => Some(self.settle(n)),
             _ if choice < 2 => self.write_rows(now.wall),
+            _ if dice.one_in(3) => self.give_back(dice, planted),
             _ => None,
         }
     }
@@ -59,7 +60,7 @@ impl Life {
                 self.looked = true;
                 self.tried.clear();
             }
-            (Answer::Take(take), Call::Take { .. }, Some(n)) => {
+            (Answer::Take(take), Call::Take { .. } | Call::GiveBack { .. }, Some(n)) => {
                 let heard = self.held[n].known.hear(&take);
                 self.heard(n, heard, now);
             }
@@ -87,6 +88,32 @@ impl Life {
         let (bucket, ask) = (h.bucket.clone(), h.known.ask(bytes, moved));
         let serial = h.serial;
         self.sent(serial, Call::Take { bucket, ask })
+    }
+
+    /// Settles; what was given up and is not back goes along.
+    fn settle(&mut self, n: usize) -> Sent {
+        let h = &self.held[n];
+        if h.known.given_up() == 0 {
+            return self.ask(n, 0);
+        }
+        let ask = h.known.ask_back(self.journal.counted(h.serial));
+        self.sent(h.serial, Call::GiveBack { bucket: h.bucket.clone(), ask })
+    }
+
+    /// Somebody else lacks bytes: all or some of what is not reserved goes back.
+    fn give_back(&mut self, dice: &mut Dice, planted: Option<Planted>) -> Option<Sent> {
+        let n = self.held.iter().position(|h| !h.known.closing() && h.known.seq() > 0)?;
+        let h = &mut self.held[n];
+        let bytes = if dice.one_in(2) { h.left } else { dice.roll(h.left + 1) };
+        if bytes == 0 {
+            return None;
+        }
+        if planted != Some(Planted::GivesBackWhatItKeeps) {
+            // The pool is given up before the call.
+            h.left -= bytes;
+        }
+        h.known.give_up(bytes);
+        Some(self.settle(n))
     }
 
     /// Begins to close what has ended, or all if the process stops.

@@ -18,6 +18,13 @@ pub enum Call {
         /// What.
         ask: Ask,
     },
+    /// `give_back`.
+    GiveBack {
+        /// Of which bucket.
+        bucket: Bucket,
+        /// What.
+        ask: Ask,
+    },
     /// `close_lease`.
     Close {
         /// Of which bucket.
@@ -72,7 +79,7 @@ pub enum Answer {
     Epoch(EdgeSession),
     /// To [`Call::Look`].
     Allowances(Vec<(Bucket, Allowance)>),
-    /// To [`Call::Take`].
+    /// To [`Call::Take`] and [`Call::GiveBack`].
     Take(Take),
     /// To [`Call::Close`].
     Close(Close),

@@ -134,6 +134,7 @@ fn the_runs_meet_what_they_are_to_meet() {
         "is cut off",
         "is reached again",
         "has its clock set",
+        "gave back",
         "sees a grant",
         "sees a withdrawal",
         "begins to leave",
@@ -171,6 +172,11 @@ fn counting_before_the_call_is_noticed() {
 #[test]
 fn a_lease_that_is_given_back_while_it_is_spent_is_noticed() {
     caught(Planted::GivesBackWhatItSpends, 2000);
+}
+
+#[test]
+fn bytes_that_are_given_back_and_kept_are_noticed() {
+    caught(Planted::GivesBackWhatItKeeps, 2000);
 }
 
 #[test]

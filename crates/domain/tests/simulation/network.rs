@@ -84,6 +84,14 @@ impl World {
                 }
                 Answer::Take(take)
             }
+            Call::GiveBack { bucket, ask } => {
+                let before = taken(model, bucket, session);
+                let take = model.give_back(bucket, session, ask.bytes, ask.settled, ask.seq);
+                if taken(model, bucket, session) < before {
+                    *self.met.entry("gave back").or_default() += 1;
+                }
+                Answer::Take(take)
+            }
             Call::Close { bucket, last } => {
                 let mut last = *last;
                 if self.planted == Some(Planted::DoubtsNothing) {
@@ -122,6 +130,10 @@ impl World {
             }
         }
     }
+}
+
+fn taken(model: &Model, bucket: &Bucket, session: &EdgeSession) -> u64 {
+    model.allowances.get(bucket).and_then(|a| a.leases.get(session)).map_or(0, |l| l.taken)
 }
 
 fn holds(model: &Model, bucket: &Bucket, session: &EdgeSession) -> bool {

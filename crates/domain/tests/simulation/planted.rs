@@ -16,6 +16,8 @@ pub enum Planted {
     CountsBeforeTheCall,
     /// A lease is closed while it is still spent from.
     GivesBackWhatItSpends,
+    /// What goes back to the bucket stays in the pool too.
+    GivesBackWhatItKeeps,
     /// A lease is forgotten although its first take may have been applied.
     ForgetsItsFirstTake,
     /// What the journal says to be in doubt is not charged.

@@ -51,6 +51,15 @@ impl Model {
         }
     }
 
+    /// `Store::give_back`.
+    pub fn give_back(&mut self, bucket: &Bucket, who: &EdgeSession, bytes: u64, settled: u64, seq: u64) -> Take {
+        let Some(a) = self.allowances.get_mut(bucket) else { return Take::NoBucket };
+        match a.give_back(who, bytes, settled, seq) {
+            Ok(()) => Take::Taken { lease: a.leases[who].clone(), available: a.available },
+            Err(_) => a.refused_take(who, 0, settled, seq),
+        }
+    }
+
     /// `Store::close_lease`.
     pub fn close_lease(&mut self, bucket: &Bucket, who: &EdgeSession, last: Closing) -> Close {
         if last.used().is_none() {

@@ -37,10 +37,45 @@ async fn a_lease_is_taken_settled_and_closed() {
 }
 
 #[tokio::test]
+async fn a_lease_gives_back_what_it_does_not_use() {
+    let (e, s) = granted(1000).await;
+    let (who, bucket, me) = (demo(), plan(), edge(1));
+    let back = |n, settled, seq| s.give_back(&who, &bucket, &me, n, settled, seq);
+    assert_eq!(back(1, 0, 1).await.unwrap(), Take::NoLease);
+    assert_eq!(s.take(&who, &bucket, &me, 1000, 0, 0).await.unwrap(), taken(lease(1000, 0, 1), 0));
+    assert_eq!(s.take(&who, &bucket, &edge(2), 1, 0, 0).await.unwrap(), Take::Exhausted { available: 0 });
+    assert_eq!(back(901, 100, 1).await.unwrap(), Take::Overspent);
+    assert_eq!(back(600, 100, 1).await.unwrap(), taken(lease(400, 100, 2), 600));
+    assert_eq!(back(600, 100, 1).await.unwrap(), taken(lease(400, 100, 2), 600), "given back before");
+    assert_eq!(back(1, 110, 1).await.unwrap(), Take::Stale { lease: lease(400, 100, 2) });
+    assert_eq!(back(0, 99, 2).await.unwrap(), Take::Overspent);
+    let lossy = losing(&e, "UpdateItem").0;
+    let again = lossy.give_back(&who, &bucket, &me, 250, 150, 2).await.unwrap();
+    assert_eq!(again, taken(lease(150, 150, 3), 850));
+    assert_eq!(s.take(&who, &bucket, &edge(2), 850, 0, 0).await.unwrap(), taken(lease(850, 0, 1), 0));
+    let lost = s.lose_lease(&who, &bucket, &edge(2)).await.unwrap().unwrap();
+    assert_eq!(s.give_back(&who, &bucket, &edge(2), 1, 0, lost.seq).await.unwrap(), Take::Lost);
+    assert!(item(&s).await.is_sound());
+}
+
+#[tokio::test]
+async fn who_lacks_bytes_says_so_each_time() {
+    let (e, s) = granted(1000).await;
+    let lossy = losing(&e, "PutItem").0;
+    for store in [&lossy, &s] {
+        store.want(&demo(), &plan(), &edge(1), at(1)).await.unwrap();
+    }
+    let told = s.changes_since(at(1)).await.unwrap();
+    let wanted = Entity::BytesWanted { customer: demo(), bucket: plan(), by: edge(1) };
+    assert_eq!(told.iter().filter(|(_, c)| c.entity == wanted).count(), 2, "{told:?}");
+}
+
+#[tokio::test]
 async fn there_is_nothing_to_take_where_there_is_no_bucket() {
     let (_e, s) = store().await;
     for (settled, seq) in [(0, 0), (5, 0), (0, 4)] {
         assert_eq!(s.take(&demo(), &plan(), &edge(1), 1, settled, seq).await.unwrap(), Take::NoBucket);
+        assert_eq!(s.give_back(&demo(), &plan(), &edge(1), 1, settled, seq).await.unwrap(), Take::NoBucket);
     }
     let closing = Closing { taken: 0, settled: 0, doubt: 0, seq: 1 };
     assert_eq!(s.close_lease(&demo(), &plan(), &edge(1), closing).await.unwrap(), Close::Closed);

@@ -74,6 +74,16 @@ impl Pair {
         assert_eq!(got, want, "take {n} {settled} {seq}");
     }
 
+    async fn give_back(&mut self, bucket: &Bucket, who: &EdgeSession) {
+        let (taken, settled, seq) = self.figures(bucket, who);
+        // Mostly what is there to give, sometimes more.
+        let most = if self.dice.roll(4) == 0 { 900 } else { taken.saturating_sub(settled) };
+        let n = self.dice.roll(most + 1);
+        let want = self.model.give_back(bucket, who, n, settled, seq);
+        let got: Take = insist!(self.store.give_back(&demo(), bucket, who, n, settled, seq));
+        assert_eq!(got, want, "give back {n} {settled} {seq}");
+    }
+
     async fn close(&mut self, bucket: &Bucket, who: &EdgeSession) {
         let (taken, settled, seq) = self.figures(bucket, who);
         let last = Closing { taken, settled, doubt: self.dice.roll(30), seq };
@@ -146,15 +156,16 @@ impl Pair {
     async fn one_step(&mut self) {
         let who = edge(self.dice.roll(3));
         let bucket = if self.dice.roll(4) == 0 { pack() } else { plan() };
-        match self.dice.roll(24) {
+        match self.dice.roll(28) {
             0..11 => self.take(&bucket, &who).await,
+            24.. => self.give_back(&bucket, &who).await,
             11..15 => self.close(&bucket, &who).await,
             15..17 => self.grant(&bucket).await,
             17 => self.withdraw(&bucket).await,
             18 => self.lose(&bucket, &who).await,
             19..21 => self.roster(&bucket, &who).await,
             21..23 => self.record(&who).await,
-            _ => self.start_epoch(&who.edge).await,
+            23 => self.start_epoch(&who.edge).await,
         }
         for (bucket, allowance) in &self.model.allowances {
             assert!(allowance.is_sound(), "{bucket}: {allowance:?}");
