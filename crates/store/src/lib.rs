@@ -25,6 +25,7 @@ pub mod credential;
 pub mod customer;
 pub mod edge;
 pub mod error;
+pub mod events;
 mod expr;
 pub mod feed;
 pub mod idempotency;
