@@ -3,6 +3,7 @@
 //! customer's leases in this session.
 
 mod close;
+mod events;
 mod settle;
 mod take;
 
@@ -23,6 +24,7 @@ use crate::directory;
 use crate::journal::Counters;
 use crate::ledger::Lease;
 use crate::shares;
+use events::Transfers;
 
 /// Seconds between settlements where the plan says nothing.
 const SETTLE_S: u32 = 5;
@@ -31,7 +33,9 @@ const SETTLE_S: u32 = 5;
 pub(crate) enum Order {
     /// The allowance or the profile changed: look again.
     Reload,
-    /// Settle and write all counters, then answer whether it worked.
+    /// Many usage events wait: have them written.
+    Events,
+    /// Settle and write all counters and events, then answer whether it worked.
     Settle(oneshot::Sender<bool>),
     /// Close all leases and end, if no tunnel is left; then answer whether it worked.
     Close(oneshot::Sender<bool>),
@@ -59,6 +63,7 @@ pub(crate) struct Books {
     seen: HashMap<UsageId, (Counters, u32)>,
     desired: u64,
     took: Option<(Instant, u64)>,
+    transfers: Transfers,
 }
 
 impl Books {
@@ -75,6 +80,7 @@ impl Books {
             seen: HashMap::new(),
             desired: LEASE_FIRST,
             took: None,
+            transfers: Transfers::default(),
         }
     }
 
@@ -87,6 +93,7 @@ impl Books {
                 () = account.ledger.asked() => self.supply_until_told().await,
                 () = tokio::time::sleep_until(settle_at) => {
                     let _ = self.settle().await;
+                    self.have_events_written();
                     settle_at = tokio::time::Instant::now() + self.interval();
                     // Cut off, what is held is all there is.
                     let idle = self.idle() && !self.core.reach.failing();
@@ -97,7 +104,12 @@ impl Books {
                 }
                 order = orders.recv() => match order {
                     Some(Order::Reload) => self.reload().await,
-                    Some(Order::Settle(done)) => { let _ = done.send(self.settle().await); }
+                    Some(Order::Events) => self.have_events_written(),
+                    Some(Order::Settle(done)) => {
+                        let settled = self.settle().await;
+                        self.write_events().await;
+                        let _ = done.send(settled);
+                    }
                     Some(Order::Close(done)) => {
                         let closed = self.close_all().await && self.account.retire();
                         if closed {
@@ -123,8 +135,9 @@ impl Books {
         self.account.live() == 0 && u128::from(self.account.idle_ms()) > self.core.config.lease_idle.as_millis()
     }
 
-    /// Gives back the share and forgets the account.
+    /// Writes the last events, gives back the share and forgets the account.
     async fn leave(&mut self) {
+        self.last_events().await;
         // Who tells of the share meanwhile is done first: late, it would give back what the
         // customer gets who comes again.
         let account = Arc::clone(&self.account);

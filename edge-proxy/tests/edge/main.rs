@@ -12,6 +12,7 @@ mod connect;
 mod crash;
 mod detect;
 mod ends;
+mod events;
 mod fleet;
 mod framing;
 mod front;
