@@ -22,6 +22,7 @@ use crate::ledger::Ledger;
 use crate::limits::Rates;
 use crate::line::LineUse;
 use crate::tunnel::Tunnel;
+use crate::usage_events::EventQueue;
 pub(crate) use login::Login;
 pub(crate) use presence::Entered;
 pub(crate) use split::Share;
@@ -36,6 +37,8 @@ pub(crate) struct Account {
     pub ledger: Ledger,
     pub rates: Arc<Rates>,
     pub orders: mpsc::UnboundedSender<Order>,
+    /// What became of connections, to be written.
+    pub events: EventQueue,
     /// Held by who tells the store what is used here, until the answer is in force.
     pub telling: tokio::sync::Mutex<()>,
     profile: RwLock<Arc<Customer>>,
@@ -72,6 +75,7 @@ impl Account {
             ledger: Ledger::default(),
             rates: Arc::default(),
             orders,
+            events: EventQueue::default(),
             telling: tokio::sync::Mutex::default(),
             profile: RwLock::new(Arc::new(profile)),
             struck_until_ms: AtomicU64::new(0),

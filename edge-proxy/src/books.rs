@@ -3,6 +3,7 @@
 //! customer's leases in this session.
 
 mod close;
+mod events;
 mod settle;
 mod take;
 mod want;
@@ -24,6 +25,7 @@ use crate::directory;
 use crate::journal::Counters;
 use crate::ledger::Lease;
 use crate::shares;
+use events::Transfers;
 use want::Hunger;
 
 /// Seconds between settlements where the plan says nothing.
@@ -35,7 +37,9 @@ pub(crate) enum Order {
     Reload,
     /// Another edge has run dry of a bucket: give back what is not used of it.
     Wanted(Bucket),
-    /// Settle and write all counters, then answer whether it worked.
+    /// Many usage events wait: have them written.
+    Events,
+    /// Settle and write all counters and events, then answer whether it worked.
     Settle(oneshot::Sender<bool>),
     /// Close all leases and end, if no tunnel is left; then answer whether it worked.
     Close(oneshot::Sender<bool>),
@@ -66,6 +70,7 @@ pub(crate) struct Books {
     began: Instant,
     pace: Pace,
     hunger: Hunger,
+    transfers: Transfers,
 }
 
 impl Books {
@@ -87,6 +92,7 @@ impl Books {
             began: Instant::now(),
             pace: Pace::default(),
             hunger: Hunger::default(),
+            transfers: Transfers::default(),
         }
     }
 
@@ -103,6 +109,7 @@ impl Books {
                 }
                 () = tokio::time::sleep_until(settle_at) => {
                     let _ = self.settle().await;
+                    self.have_events_written();
                     settle_at = tokio::time::Instant::now() + self.interval();
                     // Cut off, what is held is all there is.
                     let idle = self.idle() && !self.core.reach.failing();
@@ -114,7 +121,12 @@ impl Books {
                 order = orders.recv() => match order {
                     Some(Order::Reload) => self.reload().await,
                     Some(Order::Wanted(bucket)) => self.part_with(&bucket).await,
-                    Some(Order::Settle(done)) => { let _ = done.send(self.settle().await); }
+                    Some(Order::Events) => self.have_events_written(),
+                    Some(Order::Settle(done)) => {
+                        let settled = self.settle().await;
+                        self.write_events().await;
+                        let _ = done.send(settled);
+                    }
                     Some(Order::Close(done)) => {
                         let closed = self.close_all().await && self.account.retire();
                         if closed {
@@ -140,8 +152,9 @@ impl Books {
         self.account.live() == 0 && u128::from(self.account.idle_ms()) > self.core.config.lease_idle.as_millis()
     }
 
-    /// Gives back the share and forgets the account.
+    /// Writes the last events, gives back the share and forgets the account.
     async fn leave(&mut self) {
+        self.last_events().await;
         // Who tells of the share meanwhile is done first: late, it would give back what the
         // customer gets who comes again.
         let account = Arc::clone(&self.account);

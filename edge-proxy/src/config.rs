@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use tollgate_domain::id::EdgeId;
+use tollgate_domain::usage_event::Recording;
 use tollgate_domain::{line, target};
 
 pub use self::keys::{FILE_VARIABLE, KEYS, Key, table};
@@ -117,6 +118,8 @@ pub struct EdgeConfig {
     pub udp: Udp,
     /// One record per connection.
     pub access_log: AccessLogConfig,
+    /// Which usage events are written to the store.
+    pub usage_events: Recording,
     /// Where a new process asks for the listening sockets; see [`Self::takeover_socket`].
     pub takeover_socket: Option<PathBuf>,
 }
@@ -207,6 +210,7 @@ impl EdgeConfig {
             upstream_ca_file: None,
             udp: Udp { bind: None, advertise: None, idle: s(60) },
             access_log: AccessLogConfig::default(),
+            usage_events: Recording::default(),
             takeover_socket: None,
         }
     }

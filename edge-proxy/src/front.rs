@@ -3,6 +3,7 @@
 
 mod admission;
 mod attempts;
+mod events;
 mod http;
 mod own;
 mod policy;

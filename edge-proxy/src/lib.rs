@@ -18,7 +18,7 @@
 //! - `directory`, `account`, `line`, `route`, `upstream`: who, over which line, to where.
 //! - `feed`, `command`: changes and orders reach live tunnels. `shares`: what each customer uses and needs, told
 //!   every 5 s. `peers`, `roll`: which other edges live. `reach`: how long an edge carries on without the store.
-//! - `recovery`: what a crash left behind.
+//! - `usage_events`: what became of connections, for people to look at. `recovery`: what a crash left behind.
 //! - [`program`]: `tollgate-edge`, from its words to its exit code.
 //! - [`config`]: settings, and which of them a reload applies. [`access_log`]: one record per connection.
 //! - [`takeover`]: listening sockets pass to a successor; `elders`: two lives at once. [`notify`]: systemd.
@@ -68,6 +68,7 @@ mod throttle;
 mod tunnel;
 mod upstream;
 mod upstreams;
+mod usage_events;
 mod worker;
 
 pub use config::EdgeConfig;

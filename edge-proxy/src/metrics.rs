@@ -1,6 +1,7 @@
 //! What the edge counts. Labels come from fixed lists and a bounded table: their number is bounded.
 
 mod dials;
+mod events;
 mod feed;
 mod page;
 mod text;
@@ -14,6 +15,7 @@ use crate::journal::Direction;
 
 pub(crate) use dials::DIRECT;
 use dials::DialFailures;
+pub(crate) use events::EventCounts;
 use feed::FeedMark;
 pub(crate) use page::page;
 
@@ -34,6 +36,7 @@ pub(crate) struct Metrics {
     /// Reloads applied, and reloads whose settings were refused.
     pub reloads: AtomicU64,
     pub reloads_refused: AtomicU64,
+    pub events: EventCounts,
     pub feed: FeedMark,
     refusals: Vec<AtomicU64>,
 }
@@ -61,6 +64,7 @@ impl Metrics {
             store_failures: zero(),
             reloads: zero(),
             reloads_refused: zero(),
+            events: EventCounts::default(),
             feed: FeedMark::new(Instant::now()),
             refusals: Code::ALL.iter().map(|_| zero()).collect(),
         }

@@ -162,7 +162,7 @@ impl Tunnel {
         opened_at: Timestamp,
     ) -> Self {
         Self {
-            id: IDS.fetch_add(1, Ordering::Relaxed),
+            id: Self::next_id(),
             line,
             route,
             pass,
@@ -174,6 +174,11 @@ impl Tunnel {
             killed: AtomicU8::new(0),
             notify: Notify::new(),
         }
+    }
+
+    /// A number that no other connection of this process has or had.
+    pub fn next_id() -> u64 {
+        IDS.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Notes how many bytes moved in a direction, in all. For its meter alone.

@@ -9,6 +9,7 @@
 //! - `envelope`: the frame around every request; refusals as answers.
 //! - `principal`: API keys, roles and scopes, checked as arguments of handlers.
 //! - `body`: JSON bodies, queries and path segments, bounded.
+//! - `events`: what both routers say of a customer's connections.
 //! - `idempotent`: `Idempotency-Key`.
 //! - `ips`: what both routers say of source addresses.
 //! - `limits`: limits of plans and customers, as written and as shown.
@@ -20,6 +21,7 @@ mod admin;
 mod body;
 mod customer;
 mod envelope;
+mod events;
 mod idempotent;
 mod ips;
 mod limits;

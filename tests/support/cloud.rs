@@ -325,7 +325,14 @@ fn table_calls(operation: &str, request: &Value) -> Vec<(String, String, String)
             };
             parts.map(|(kind, fields)| part(&action(kind), fields)).collect()
         }
-        "BatchGetItem" | "BatchWriteItem" => panic!("batches are not read yet: {request}"),
+        // IAM checks a batch as a whole, by its own action, for each item.
+        "BatchWriteItem" => {
+            let tables = request["RequestItems"].as_object().unwrap().iter();
+            let items = tables.flat_map(|(table, writes)| writes.as_array().unwrap().iter().map(move |w| (table, w)));
+            let key = |w: &Value| w["PutRequest"]["Item"]["pk"]["S"].as_str().expect("a put").to_owned();
+            items.map(|(table, write)| (operation.to_owned(), table.clone(), key(write))).collect()
+        }
+        "BatchGetItem" => panic!("batches of reads are not read yet: {request}"),
         _ => vec![part(operation, request)],
     }
 }

@@ -93,6 +93,10 @@ async fn everything(shop: &Shop) {
     let edge = EdgeProcess::start(&shop.cloud, data.path()).await;
     until(shop, "PutItem", "LATE#*").await;
     ask(&edge, "demo-line-chip1-country-be").await;
+    // What fails after it was admitted is an event, written at the end at the latest.
+    let client = edge.client("demo-line-chip1-country-be", &shop.password);
+    let refused = client.get("http://origin.test:25/").send().await.unwrap();
+    assert_eq!(refused.status(), 403, "{:?}", refused.headers());
     edge.stop().await;
 }
 

@@ -8,6 +8,7 @@
 //!
 //! - [`budget`]: what is consumed and never given back by time (bytes of a quota).
 //! - [`daily`]: rows of what moved by day, each with one writer; invoices count them.
+//! - [`usage_event`]: what became of connections, for people to look at; nothing is counted from it.
 //! - [`share`]: capacity of live edges (threads, QPS, bandwidth).
 //! - [`strike`]: the clock that runs while a customer is above its threads.
 //! - [`intent`]: a purchase or a release at a provider, and the matching of answers to intents.
@@ -42,4 +43,5 @@ pub mod strike;
 pub mod target;
 pub mod time;
 pub mod upstream;
+pub mod usage_event;
 pub mod username;

@@ -8,6 +8,7 @@ use tollgate_domain::id::{
 };
 use tollgate_domain::proxy::ProxyClass;
 use tollgate_domain::time::Timestamp;
+use tollgate_domain::usage_event::{EventKind, EventPlace};
 
 use crate::Table;
 use crate::api_key::Holder;
@@ -272,6 +273,26 @@ pub(crate) fn usage_row(line: &LineKey, proxy: &str, session: &EdgeSession, day:
 
 pub(crate) fn usage_month(customer: &CustomerId, month: &str) -> String {
     format!("USE#{customer}#{month}")
+}
+
+/// A usage event of a customer's UTC day, in order of time.
+pub(crate) fn event(customer: &CustomerId, place: &EventPlace) -> Key {
+    Key::new(Table::Usage, events_of_day(customer, &place.at.day()), event_sort(place))
+}
+
+pub(crate) fn events_of_day(customer: &CustomerId, day: &str) -> String {
+    format!("EVENT#{customer}#{day}")
+}
+
+/// Of one connection and one millisecond, a start stands before an end.
+pub(crate) fn event_sort(place: &EventPlace) -> String {
+    let order = match place.id.kind {
+        EventKind::ConnectionStart => 0,
+        EventKind::DataTransfer => 1,
+        EventKind::Error => 2,
+        EventKind::ConnectionEnd => 3,
+    };
+    format!("{}#{}#{order}#{:06}", sortable(place.at), place.id.connection, place.id.seq)
 }
 
 /// When a listed source was last used, as edges say.

@@ -12,7 +12,7 @@
 //! - one module per item family, named after its noun.
 //!
 //! Every access path is a GetItem, a Query (paged to the end) or a conditional write; there is
-//! no Scan and no secondary index.
+//! no Scan and no secondary index. Usage events alone are put without a condition: a key is its event.
 
 pub mod allow;
 pub mod allowance;
@@ -25,6 +25,7 @@ pub mod credential;
 pub mod customer;
 pub mod edge;
 pub mod error;
+pub mod events;
 mod expr;
 pub mod feed;
 pub mod idempotency;

@@ -106,6 +106,11 @@ pub const KEYS: &[Key] = &[
     live("udp.idle_s", "60", "seconds without a datagram that end a UDP association"),
     live("via", "`off`", "the pseudonym of a `Via` field added to requests and responses; `off` adds none"),
     live(
+        "usage_events",
+        "`errors`",
+        "which usage events of customers' connections are written to the store, each for one write unit: `on` (all), `errors`, `off`; docs/OPERATIONS.md has the costs",
+    ),
+    live(
         "compat.goproxy_first_wins",
         "false",
         "a limit given twice by GoProxy's header names: the first counts, not the lowest",

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tollgate_domain::usage_event::Recording;
 
 use super::{AccessLogConfig, EdgeConfig, TargetRange, TlsFiles};
 
@@ -37,6 +38,7 @@ pub struct LiveConfig {
     pub via: Option<String>,
     pub goproxy_first_wins: bool,
     pub access_log: AccessLogConfig,
+    pub usage_events: Recording,
 }
 
 impl From<&EdgeConfig> for LiveConfig {
@@ -64,6 +66,7 @@ impl From<&EdgeConfig> for LiveConfig {
             via: c.via.clone(),
             goproxy_first_wins: c.goproxy_first_wins,
             access_log: c.access_log.clone(),
+            usage_events: c.usage_events,
         }
     }
 }

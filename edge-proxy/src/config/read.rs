@@ -124,6 +124,7 @@ impl Reader {
             self.wrong::<()>("via", "is `off` or a pseudonym of 1–64 letters, digits, `-`, `.`, `_`");
         }
         e.via = (via != "off").then_some(via);
+        e.usage_events = self.value("usage_events", e.usage_events, quoted);
         e.goproxy_first_wins = self.value("compat.goproxy_first_wins", false, |b| b.to_string());
         e.auth_failures = self.number("auth.failures", e.auth_failures, 1..=1_000_000);
         e.auth_window = self.seconds("auth.window_s", e.auth_window, timeout.clone());

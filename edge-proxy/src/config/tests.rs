@@ -68,6 +68,7 @@ fn each_variable_is_read_or_refused_with_its_name() {
         ("TOLLGATE_EDGE_IDLE_S", "-1"),
         ("TOLLGATE_EDGE_TCP_KEEPALIVE_S", "350"),
         ("TOLLGATE_EDGE_VIA", "a b\r\n"),
+        ("TOLLGATE_EDGE_USAGE_EVENTS", "some"),
         ("TOLLGATE_EDGE_ID", "Edge One"),
     ] {
         let wrong = read(&[(key, bad)]).unwrap_err();

@@ -13,8 +13,8 @@ use super::admission::{Asking, Registered, Way};
 use super::attempts::{Errand, Tries};
 use super::record::Record;
 use super::target::{absolute, host_header, path};
-use super::tunnel::{Carried, Opened};
-use super::{Front, LINGER, new_id, own, unread};
+use super::tunnel::{Carried, Opened, Ready};
+use super::{Front, LINGER, events, new_id, own, unread};
 use crate::access_log::Kind;
 use crate::exchange::{Broken, Done, Exchange, Kept, Over, Progress, stop_refusal};
 use crate::http::head::Forward;
@@ -165,11 +165,10 @@ impl Front {
         }
         let who = self.who(head)?;
         let admitted = self.admit(who).await?;
-        let (way, through) = self.connect(&admitted, &target, &to.correlation_id).await?;
-        let meter = self.meter(&admitted, &way);
-        meter.ready().await.map_err(stop_refusal)?;
-        let registered = self.register(&admitted, &way, &to.correlation_id, &meter).await?;
+        let ready = Box::pin(self.ready(&admitted, &target, &to.correlation_id)).await;
+        let Ready { way, through, meter, registered } = ready.inspect_err(|r| self.failed(&admitted, began, r))?;
         let connected = began.elapsed();
+        events::started(&self.worker, &admitted, &way, &registered, connected);
         let established = b"HTTP/1.1 200 Connection established\r\n\r\n";
         if self.leg.write_all(established).await.is_err() {
             let record = Record { kind: Kind::Tunnel, began, connected, reason: CloseReason::Client };
@@ -214,21 +213,20 @@ impl Front {
         to.keep_alive = head.keep_alive() && body.done() && !self.core.leaving();
         let who = self.who(head)?;
         let admitted = self.admit(who).await?;
-        self.check_target(&admitted, &target)?;
-        let way = self.way(&admitted, &to.correlation_id, None).await?;
-        self.check_way(&way, &target)?;
         let errand = Errand {
             admitted: &admitted,
             target: &target,
             purpose: Purpose::Requests,
             correlation_id: &to.correlation_id,
         };
-        let carried = self.carry(head, body, &errand, way, kept, &mut to.keep_alive).await?;
-        let Carry { done, way, meter, registered, dialled } = carried;
+        let carried = self.carry(head, body, &errand, kept, &mut to.keep_alive).await;
+        let Carry { done, way, meter, registered, dialled } =
+            carried.inspect_err(|r| self.failed(&admitted, began, r))?;
         let connected = dialled.saturating_duration_since(began);
         if let Some(switched) = done.switched {
             let early = Early { client: std::mem::take(&mut self.buf), upstream: switched.early };
             let upstream = switched.leg;
+            events::started(&self.worker, &admitted, &way, &registered, connected);
             let opened =
                 Opened { kind: Kind::Tunnel, upstream, early, meter, registered, admitted, way, began, connected };
             return Ok(Next::Tunnel(Box::new(opened)));
@@ -239,17 +237,19 @@ impl Front {
         Ok(if done.keep_client { Next::Again } else { Next::Linger })
     }
 
-    /// Sends a request over a kept connection, a new one, or one that is tried in its place, and
-    /// passes the answer. Once anything was sent it is tried again only if it may arrive twice.
+    /// Finds a way, sends a request over a kept connection, a new one, or one that is tried in its
+    /// place, and passes the answer. Once anything was sent it is tried again only if it may arrive twice.
     async fn carry(
         &mut self,
         head: &RequestHead,
         mut body: Body,
         errand: &Errand<'_>,
-        mut way: Way,
         kept: &mut Option<Kept>,
         keep_alive: &mut bool,
     ) -> Result<Carry, Refusal> {
+        self.check_target(errand.admitted, errand.target)?;
+        let mut way = self.way(errand.admitted, errand.correlation_id, None).await?;
+        self.check_way(&way, errand.target)?;
         let live = self.worker.live.get();
         let host = host_header(errand.target);
         let mut meter = self.meter(errand.admitted, &way);

@@ -10,11 +10,10 @@ use tollgate_domain::target::Target;
 
 use super::admission::Asking;
 use super::record::Record;
-use super::tunnel::{Carried, Opened};
-use super::{Front, LINGER, new_id, udp};
+use super::tunnel::{Carried, Opened, Ready};
+use super::{Front, LINGER, events, new_id, udp};
 use crate::access_log::Kind;
 use crate::auth::Basic;
-use crate::exchange::stop_refusal;
 use crate::relay::{Early, linger_close};
 use crate::socks::server::{self, Refused, Request};
 use crate::socks::{MAX_FRAME, Method};
@@ -120,11 +119,11 @@ impl Front {
     async fn open(&mut self, asking: Asking, target: &Target, correlation_id: &str) -> Result<Option<Opened>, Refused> {
         let began = Instant::now();
         let admitted = self.admit(asking).await?;
-        let (way, through) = self.connect(&admitted, target, correlation_id).await.map_err(in_words)?;
-        let meter = self.meter(&admitted, &way);
-        meter.ready().await.map_err(stop_refusal)?;
-        let registered = self.register(&admitted, &way, correlation_id, &meter).await?;
+        let ready = Box::pin(self.ready(&admitted, target, correlation_id)).await;
+        let ready = ready.inspect_err(|r| self.failed(&admitted, began, r)).map_err(in_words)?;
+        let Ready { way, through, meter, registered } = ready;
         let connected = began.elapsed();
+        events::started(&self.worker, &admitted, &way, &registered, connected);
         // What the upstream bound is its own affair.
         let bound = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
         if self.leg.write_all(&server::reply(crate::socks::reply::SUCCEEDED, bound)).await.is_err() {

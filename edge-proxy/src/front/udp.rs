@@ -15,9 +15,9 @@ use tollgate_domain::refusal::{Code, Refusal};
 use tollgate_domain::target::{Host, Target};
 use tollgate_domain::upstream::Scheme;
 
-use super::admission::Asking;
+use super::admission::{Admitted, Asking, Registered, Way};
 use super::record::Record;
-use super::{Front, policy};
+use super::{Front, events, policy};
 use crate::access_log::Kind;
 use crate::account::Account;
 use crate::exchange::stop_refusal;
@@ -54,11 +54,8 @@ pub(super) async fn associate(
 ) -> Result<(), Refused> {
     let began = Instant::now();
     let admitted = front.admit(asking).await?;
-    let way = front.way(&admitted, correlation_id, None).await?;
-    let beyond = beyond(front, &way.route).await?;
-    let meter = front.meter(&admitted, &way);
-    meter.ready().await.map_err(stop_refusal)?;
-    let registered = front.register(&admitted, &way, correlation_id, &meter).await?;
+    let ready = Box::pin(ready(front, &admitted, correlation_id)).await;
+    let (way, beyond, meter, registered) = ready.inspect_err(|r| front.failed(&admitted, began, &r.refusal))?;
     let here = bind(front.core.config.udp.bind.or(front.leg.local_ip()).unwrap_or(front.entrance.local.ip()))
         .await
         .map_err(no_socket)?;
@@ -68,6 +65,7 @@ pub(super) async fn associate(
     if front.leg.write_all(&server::reply(reply::SUCCEEDED, told)).await.is_err() {
         return Ok(());
     }
+    events::started(&front.worker, &admitted, &way, &registered, connected);
     let association = Association {
         worker: &front.worker,
         account: &admitted.account,
@@ -91,6 +89,20 @@ pub(super) async fn associate(
     let record = Record { kind: Kind::Udp, began, connected, reason };
     record.write(&front.worker, &admitted, &way, &meter, &registered);
     Ok(())
+}
+
+/// A way for datagrams of a client who was admitted, and bytes for them.
+async fn ready(
+    front: &Front,
+    admitted: &Admitted,
+    correlation_id: &str,
+) -> Result<(Way, Beyond, Meter, Registered), Refused> {
+    let way = front.way(admitted, correlation_id, None).await?;
+    let beyond = beyond(front, &way.route).await?;
+    let meter = front.meter(admitted, &way);
+    meter.ready().await.map_err(stop_refusal)?;
+    let registered = front.register(admitted, &way, correlation_id, &meter).await?;
+    Ok((way, beyond, meter, registered))
 }
 
 async fn bind(ip: IpAddr) -> io::Result<UdpSocket> {

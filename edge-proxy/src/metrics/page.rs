@@ -20,6 +20,7 @@ pub(crate) fn page(core: &Core) -> String {
     feed(&mut text, core);
     journal(&mut text, core);
     access_log(&mut text, core);
+    usage_events(&mut text, &core.metrics);
     text.finish()
 }
 
@@ -112,4 +113,16 @@ fn access_log(text: &mut Text, core: &Core) {
     text.counter("access_log_failures_total", "Writes, opens and renames of the access log that failed.")
         .is(log.failures);
     text.counter("access_log_rotations_total", "Files of the access log that were rotated away.").is(log.rotations);
+}
+
+fn usage_events(text: &mut Text, m: &Metrics) {
+    text.gauge("usage_events_waiting", "Usage events that wait to be written to the store.")
+        .is(load(&m.events.waiting));
+    text.counter("usage_events_written_total", "Usage events that were written to the store.")
+        .is(load(&m.events.written));
+    text.counter(
+        "usage_events_dropped_total",
+        "Usage events that were given up: too many waited, or the store was away.",
+    )
+    .is(load(&m.events.dropped));
 }

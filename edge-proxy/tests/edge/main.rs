@@ -13,6 +13,7 @@ mod cost;
 mod crash;
 mod detect;
 mod ends;
+mod events;
 mod fleet;
 mod framing;
 mod front;

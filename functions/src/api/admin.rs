@@ -4,6 +4,7 @@ mod audit;
 mod contract;
 mod credentials;
 mod edges;
+mod events;
 mod ips;
 mod keys;
 mod kick;
@@ -41,6 +42,7 @@ pub fn admin_router(platform: Arc<Platform>) -> Router {
         .route("/{id}/ips", get(ips::list).post(ips::add).delete(ips::remove))
         .route("/{id}/limits", post(contract::limits))
         .route("/{id}/usage", get(usage::show))
+        .route("/{id}/events", get(events::show))
         .route("/{id}/keys", get(keys::list).post(keys::create))
         .route("/{id}/keys/{key}", delete(keys::revoke))
         .route("/{id}/credentials", get(credentials::list))

@@ -32,10 +32,15 @@ pub(super) struct Page<T> {
 impl<T> Page<T> {
     /// Entries on it.
     pub fn limit(&self) -> Result<usize, Refused> {
-        let limit = self.limit.unwrap_or(PAGE);
-        let fits = (1..=LARGEST_PAGE).contains(&limit);
-        fits.then_some(limit).ok_or_else(|| invalid(format!("limit: 1 to {LARGEST_PAGE}")))
+        page_of(self.limit)
     }
+}
+
+/// Entries on a page of which so many are asked for.
+pub(super) fn page_of(limit: Option<usize>) -> Result<usize, Refused> {
+    let limit = limit.unwrap_or(PAGE);
+    let fits = (1..=LARGEST_PAGE).contains(&limit);
+    fits.then_some(limit).ok_or_else(|| invalid(format!("limit: 1 to {LARGEST_PAGE}")))
 }
 
 /// A request's body, at most [`LARGEST_BODY`] bytes.

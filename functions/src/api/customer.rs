@@ -28,6 +28,7 @@ pub fn customer_router(platform: Arc<Platform>) -> Router {
         .route("/api/manage_ips.php", get(ips::list).post(ips::add).delete(ips::remove))
         .route("/v1/me", get(account::me))
         .route("/v1/me/usage", get(account::usage))
+        .route("/v1/me/events", get(account::events))
         .route("/v1/countries", get(countries::list))
         .route("/healthz", get(healthz))
         .fallback(no_route)

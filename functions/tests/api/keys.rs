@@ -42,6 +42,7 @@ async fn a_key_does_only_what_its_scopes_say() {
     for (method, path, scope) in [
         (Method::GET, "/v1/me", "account:read"),
         (Method::GET, "/v1/me/usage", "account:read"),
+        (Method::GET, "/v1/me/events", "account:read"),
         (Method::GET, "/v1/countries", "account:read"),
         (Method::GET, "/v1/proxies", "proxies:read"),
         (Method::GET, "/api/proxies.php", "proxies:read"),

@@ -9,6 +9,7 @@ mod assignments;
 mod commands;
 mod customers;
 mod edges;
+mod events;
 mod faults;
 mod frame;
 mod fuzz;

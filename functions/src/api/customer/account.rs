@@ -10,6 +10,7 @@ use tollgate_domain::line::LineState;
 
 use crate::api::body::Asked;
 use crate::api::envelope::Refused;
+use crate::api::events::{self, Wanted};
 use crate::api::principal::{Caller, ReadAccount};
 use crate::api::usage::{self, For, Period};
 use crate::api::views;
@@ -46,4 +47,13 @@ pub(super) async fn usage(
 ) -> Result<Json<Value>, Refused> {
     let usage = usage::usage(&platform, &caller.customer, period, caller.by.at, For::Customer);
     Ok(Json(Box::pin(usage).await?))
+}
+
+/// `GET /v1/me/events`
+pub(super) async fn events(
+    caller: Caller<ReadAccount>,
+    Asked(wanted): Asked<Wanted>,
+    State(platform): State<Arc<Platform>>,
+) -> Result<Json<Value>, Refused> {
+    Ok(Json(events::events(&platform, &caller.customer.id, wanted, caller.by.at).await?))
 }
