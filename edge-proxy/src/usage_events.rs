@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use tollgate_domain::usage_event::UsageEvent;
+use tollgate_domain::usage_event::{EventKind, UsageEvent};
 use tollgate_store::events::BATCH;
 
 use crate::account::Account;
@@ -22,6 +22,8 @@ const MOST: usize = 4096;
 const MOST_OF_ALL: u64 = 65_536;
 /// With so many waiting they are written at once.
 const MANY: usize = 1024;
+/// Errors of one customer in a minute: a client that insists must not spend our write units.
+const MOST_ERRORS: u32 = 120;
 
 /// See the module.
 #[derive(Default)]
@@ -36,6 +38,24 @@ struct Queue {
     events: VecDeque<UsageEvent>,
     /// Events that were there before the first of `events`.
     gone: u64,
+    /// A minute, and the errors that it has had.
+    minute: u64,
+    errors: u32,
+}
+
+impl Queue {
+    /// Whether the event is an error too many.
+    fn is_too_much(&mut self, event: &UsageEvent) -> bool {
+        if event.kind != EventKind::Error {
+            return false;
+        }
+        let minute = event.at.as_millis() / 60_000;
+        if minute != self.minute {
+            (self.minute, self.errors) = (minute, 0);
+        }
+        self.errors = self.errors.saturating_add(1);
+        self.errors > MOST_ERRORS
+    }
 }
 
 impl EventQueue {
@@ -46,6 +66,10 @@ impl EventQueue {
     /// Queues an event. Whether they are to be written at once.
     pub fn push(&self, event: UsageEvent, counts: &EventCounts) -> bool {
         let mut queue = self.queue();
+        if queue.is_too_much(&event) {
+            counts.dropped.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
         if queue.events.len() >= MOST || counts.waiting.load(Ordering::Relaxed) >= MOST_OF_ALL {
             counts.dropped.fetch_add(1, Ordering::Relaxed);
             if queue.events.pop_front().is_none() {
@@ -124,7 +148,6 @@ pub(crate) async fn write(core: &Core, account: &Account) {
 #[cfg(test)]
 mod tests {
     use tollgate_domain::time::Timestamp;
-    use tollgate_domain::usage_event::EventKind;
 
     use super::*;
 
@@ -177,6 +200,18 @@ mod tests {
         // All that was being written gave way: nothing else is taken for written.
         queue.written(end, &counts);
         assert_eq!((queue.oldest().0[0].clone(), counted(&counts)), (event(30), (MOST as u64, 0, 30)));
+    }
+
+    #[test]
+    fn a_client_that_insists_fills_a_minute_and_no_more() {
+        let (queue, counts) = (EventQueue::default(), EventCounts::default());
+        let at = |seconds, kind| UsageEvent { at: Timestamp::from_secs(seconds), kind, ..event(1) };
+        (0..200).for_each(|_| assert!(!queue.push(at(60, EventKind::Error), &counts)));
+        queue.push(at(119, EventKind::Error), &counts);
+        queue.push(at(119, EventKind::ConnectionEnd), &counts);
+        assert_eq!(counted(&counts), (121, 0, 81));
+        queue.push(at(120, EventKind::Error), &counts);
+        assert_eq!(counted(&counts), (122, 0, 81));
     }
 
     #[test]
