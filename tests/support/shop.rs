@@ -203,6 +203,25 @@ impl Shop {
         assert_eq!(store.line_opened(&key, &session, then).await.unwrap(), LineMark::Done);
     }
 
+    /// An edge that is silent, with a lease of `demo` whose bucket ended three days ago.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub async fn lease_of_a_period_long_over(&self, edge: &str) {
+        let store = self.cloud.store();
+        let now = SystemClock.now();
+        let ago = |days: u64| now.minus(Duration::from_secs(days * 86_400));
+        let customer: CustomerId = "demo".parse().unwrap();
+        let (bucket, until) = (Bucket::Plan { start: ago(40) }, ago(3));
+        let grant =
+            Grant { source: "long over".into(), bytes: 5000, plan_ver: 1, spend_from: ago(40), spend_until: until };
+        assert!(store.grant(&customer, &bucket, &grant, now).await.unwrap());
+        let session = store.start_epoch(&edge.parse().unwrap(), ago(5)).await.unwrap();
+        store.roster_add(&session, &Rostered { customer: customer.clone(), bucket: bucket.clone() }).await.unwrap();
+        let took = store.take(&customer, &bucket, &session, 1000, 0, 0).await.unwrap();
+        assert!(matches!(took, Take::Taken { .. }), "{took:?}");
+    }
+
     /// An edge's question for a line of the customer.
     ///
     /// # Panics

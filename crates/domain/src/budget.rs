@@ -12,6 +12,7 @@
 mod aim;
 mod answer;
 mod holding;
+mod term;
 
 pub use aim::aim;
 pub use answer::{Close, Closing, Take};

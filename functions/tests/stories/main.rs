@@ -10,6 +10,7 @@ mod answers;
 mod budgets;
 mod caps;
 mod crash;
+mod expire;
 mod fallback;
 mod list;
 mod one_line;
