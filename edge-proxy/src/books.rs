@@ -3,10 +3,11 @@
 //! customer's leases in this session.
 
 mod close;
+mod days;
 mod settle;
 mod take;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -54,6 +55,8 @@ pub(crate) struct Books {
     held: Vec<Held>,
     /// Daily rows by line and proxy.
     rows: Daybook<(LineLabel, ProxyId)>,
+    /// Days that this session marked as written, and has not passed; whether the mark stands for certain.
+    days: BTreeMap<String, bool>,
     /// What each journal counter said when it was last added to its row, and for how many
     /// settlements it has said so.
     seen: HashMap<UsageId, (Counters, u32)>,
@@ -72,6 +75,7 @@ impl Books {
             looked: None,
             held: Vec::new(),
             rows,
+            days: BTreeMap::new(),
             seen: HashMap::new(),
             desired: LEASE_FIRST,
             took: None,

@@ -15,6 +15,7 @@ use tollgate_store::allowance::{Grant, Rostered, Take};
 use tollgate_store::api_key::{ApiKey, Holder, Role};
 use tollgate_store::customer::Created;
 use tollgate_store::line::LineMark;
+use tollgate_store::usage::{DayUsage, UsageKey};
 
 use crate::cloud::Cloud;
 use crate::payload::{Request, answer};
@@ -203,7 +204,8 @@ impl Shop {
         assert_eq!(store.line_opened(&key, &session, then).await.unwrap(), LineMark::Done);
     }
 
-    /// An edge that is silent, with a lease of `demo` whose bucket ended three days ago.
+    /// An edge that is silent, with a lease of `demo` whose bucket ended three days ago, and with a row
+    /// of what it carried then.
     ///
     /// # Panics
     /// If it cannot be written.
@@ -220,6 +222,15 @@ impl Shop {
         store.roster_add(&session, &Rostered { customer: customer.clone(), bucket: bucket.clone() }).await.unwrap();
         let took = store.take(&customer, &bucket, &session, 1000, 0, 0).await.unwrap();
         assert!(matches!(took, Take::Taken { .. }), "{took:?}");
+        let key = UsageKey {
+            day: ago(5).day(),
+            line: "stranded".parse().unwrap(),
+            proxy: "brd/203.0.113.7".parse().unwrap(),
+            session: session.clone(),
+        };
+        store.begin_day(&customer, &key.day, &session).await.unwrap();
+        let usage = DayUsage { seq: 1, egress: 500, first_at: ago(5), last_at: ago(5), ..DayUsage::default() };
+        assert!(store.record_usage(&customer, &key, &usage).await.unwrap());
     }
 
     /// An edge's question for a line of the customer.

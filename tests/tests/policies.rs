@@ -182,7 +182,7 @@ async fn schedules(shop: &Shop) {
         shop.customer("DELETE", &format!("/v1/assignments/{line}"), None, 200).await;
     }
     shop.sandbox.faults().push(Call::Release, Fault::Status { code: 500, retry_after: None });
-    for binary in ["create-budgets", "release-idle", "release-idle", "reconcile", "expire-leases"] {
+    for binary in ["create-budgets", "release-idle", "release-idle", "reconcile", "expire-leases", "rollup"] {
         shop.cloud.function(binary).await.call(tick()).await;
     }
 }

@@ -15,5 +15,6 @@ mod fallback;
 mod list;
 mod one_line;
 mod race;
+mod rollup;
 mod slow;
 mod units;
