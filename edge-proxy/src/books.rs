@@ -3,12 +3,13 @@
 //! customer's leases in this session.
 
 mod close;
+mod days;
 mod events;
 mod settle;
 mod take;
 mod want;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -62,6 +63,8 @@ pub(crate) struct Books {
     held: Vec<Held>,
     /// Daily rows by line and proxy.
     rows: Daybook<(LineLabel, ProxyId)>,
+    /// Days that this session marked as written, and has not passed; whether the mark stands for certain.
+    days: BTreeMap<String, bool>,
     /// What each journal counter said when it was last added to its row, and for how many
     /// settlements it has said so.
     seen: HashMap<UsageId, (Counters, u32)>,
@@ -86,6 +89,7 @@ impl Books {
             looked: None,
             held: Vec::new(),
             rows,
+            days: BTreeMap::new(),
             seen: HashMap::new(),
             desired: LEASE_FIRST,
             took: None,

@@ -168,11 +168,13 @@ async fn raise(
     if missing == Counters::default() {
         return Ok(());
     }
+    let day = remains.alive.day();
+    // Whoever added the day up must do so again.
+    store.begin_day(customer, &day, &remains.session).await?;
     let seq = stored + 1;
     for slot in slots {
         remains.sending(slot, stored, seq);
     }
-    let day = remains.alive.day();
     let first_at = slots.iter().map(|s| s.since).min().unwrap_or(remains.created);
     let before = ours.iter().find(|(k, _)| k.day == day).map(|(_, u)| *u);
     let base = before.unwrap_or(DayUsage { first_at, ..DayUsage::default() });

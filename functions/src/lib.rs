@@ -4,7 +4,7 @@
 //!
 //! - [`platform`]: the ports that stories stand on.
 //! - [`assign`], [`close_line`], [`release_idle`], [`reconcile`], [`create_budgets`],
-//!   [`metrics`]: the stories.
+//!   [`expire_leases`], [`rollup`], [`metrics`]: the stories.
 //! - [`live`], [`kick`], [`rotate_logs`], [`edges`]: what edges are asked and told to do, and where each stands.
 //! - [`customers`], [`credentials`], [`passwords`], [`sources`], [`lockout`], [`trail`]: customers, their credentials,
 //!   their source addresses and locks, who did what to them.
@@ -18,6 +18,7 @@ pub mod create_budgets;
 pub mod credentials;
 pub mod customers;
 pub mod edges;
+pub mod expire_leases;
 pub mod kick;
 pub mod lambda;
 pub mod live;
@@ -30,6 +31,7 @@ pub mod platform;
 mod random;
 pub mod reconcile;
 pub mod release_idle;
+pub mod rollup;
 pub mod rotate_logs;
 pub mod sources;
 pub mod trail;

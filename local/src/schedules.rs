@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tollgate_domain::time::Clock as _;
 use tollgate_engine::Engine;
 use tollgate_functions::platform::Platform;
-use tollgate_functions::{create_budgets, reconcile, release_idle};
+use tollgate_functions::{create_budgets, expire_leases, reconcile, release_idle, rollup};
 
 use crate::clock::JumpClock;
 
@@ -18,6 +18,12 @@ const RELEASE_IDLE: Duration = Duration::from_secs(60);
 const RECONCILE: Duration = Duration::from_secs(5 * 60);
 /// Budgets are made ahead of their period.
 const CREATE_BUDGETS: Duration = Duration::from_secs(24 * 3600);
+/// Leases of periods that are long over are lost.
+const EXPIRE_LEASES: Duration = Duration::from_secs(3600);
+/// Days that are over are added up.
+const ROLLUP: Duration = Duration::from_secs(3600);
+/// For so long; the next run goes on.
+const ROLLUP_WITHIN: Duration = Duration::from_secs(600);
 /// Expired items are deleted: a real table does that by itself.
 const SWEEP: Duration = Duration::from_secs(10 * 60);
 
@@ -39,6 +45,16 @@ pub fn start(platform: &Arc<Platform>, clock: &Arc<JumpClock>, engine: &Engine) 
     running.spawn(every("create-budgets", CREATE_BUDGETS, Arc::clone(clock), move || {
         let p = Arc::clone(&p);
         async move { report(create_budgets::create_budgets(&p).await) }
+    }));
+    let p = Arc::clone(platform);
+    running.spawn(every("expire-leases", EXPIRE_LEASES, Arc::clone(clock), move || {
+        let p = Arc::clone(&p);
+        async move { report(expire_leases::expire_leases(&p).await) }
+    }));
+    let p = Arc::clone(platform);
+    running.spawn(every("rollup", ROLLUP, Arc::clone(clock), move || {
+        let p = Arc::clone(&p);
+        async move { report(rollup::rollup(&p, ROLLUP_WITHIN).await) }
     }));
     let engine = engine.clone();
     running.spawn(every("sweep", SWEEP, Arc::clone(clock), move || {

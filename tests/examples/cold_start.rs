@@ -21,13 +21,15 @@ async fn main() {
     let cloud = Cloud::start().await;
     // One store call: a key that nobody has.
     let unknown = |path| Request::new("GET", path).header("x-api-key", "EXAMPLE").header("x-admin-api-key", "EXAMPLE");
-    let events: [(&str, Value, &str); 6] = [
+    let events: [(&str, Value, &str); 8] = [
         ("customer-api", unknown("/v1/me").event(), "401 after one GetItem"),
         ("admin-api", unknown("/admin/users").event(), "401 after one GetItem"),
         ("assign", order(), "refused after the first wave of reads"),
         ("release-idle", tick(), "16 queries one after another"),
         ("reconcile", tick(), "one Query"),
         ("create-budgets", tick(), "8 queries at once"),
+        ("expire-leases", tick(), "one Query"),
+        ("rollup", tick(), "8 queries at once"),
     ];
     println!("| function | size, bytes | p50, ms | p99, ms | first answer |\n|---|---|---|---|---|");
     for (binary, event, what) in events {

@@ -15,6 +15,7 @@ use tollgate_store::allowance::{Grant, Rostered, Take};
 use tollgate_store::api_key::{ApiKey, Holder, Role};
 use tollgate_store::customer::Created;
 use tollgate_store::line::LineMark;
+use tollgate_store::usage::{DayUsage, UsageKey};
 
 use crate::cloud::Cloud;
 use crate::payload::{Request, answer};
@@ -201,6 +202,35 @@ impl Shop {
         assert!(matches!(took, Take::Taken { .. }), "{took:?}");
         let key = LineKey { customer, label: line.parse().unwrap() };
         assert_eq!(store.line_opened(&key, &session, then).await.unwrap(), LineMark::Done);
+    }
+
+    /// An edge that is silent, with a lease of `demo` whose bucket ended three days ago, and with a row
+    /// of what it carried then.
+    ///
+    /// # Panics
+    /// If it cannot be written.
+    pub async fn lease_of_a_period_long_over(&self, edge: &str) {
+        let store = self.cloud.store();
+        let now = SystemClock.now();
+        let ago = |days: u64| now.minus(Duration::from_secs(days * 86_400));
+        let customer: CustomerId = "demo".parse().unwrap();
+        let (bucket, until) = (Bucket::Plan { start: ago(40) }, ago(3));
+        let grant =
+            Grant { source: "long over".into(), bytes: 5000, plan_ver: 1, spend_from: ago(40), spend_until: until };
+        assert!(store.grant(&customer, &bucket, &grant, now).await.unwrap());
+        let session = store.start_epoch(&edge.parse().unwrap(), ago(5)).await.unwrap();
+        store.roster_add(&session, &Rostered { customer: customer.clone(), bucket: bucket.clone() }).await.unwrap();
+        let took = store.take(&customer, &bucket, &session, 1000, 0, 0).await.unwrap();
+        assert!(matches!(took, Take::Taken { .. }), "{took:?}");
+        let key = UsageKey {
+            day: ago(5).day(),
+            line: "stranded".parse().unwrap(),
+            proxy: "brd/203.0.113.7".parse().unwrap(),
+            session: session.clone(),
+        };
+        store.begin_day(&customer, &key.day, &session).await.unwrap();
+        let usage = DayUsage { seq: 1, egress: 500, first_at: ago(5), last_at: ago(5), ..DayUsage::default() };
+        assert!(store.record_usage(&customer, &key, &usage).await.unwrap());
     }
 
     /// An edge's question for a line of the customer.

@@ -87,6 +87,8 @@ async fn an_event_that_no_function_knows_is_a_failure_and_not_an_answer() {
         ("release-idle", json!({ "source": "somebody" })),
         ("reconcile", Value::Null),
         ("create-budgets", json!([])),
+        ("expire-leases", json!({})),
+        ("rollup", json!({ "source": "aws.scheduler" })),
     ] {
         let outcome = shop.cloud.function(binary).await.invoke(event.clone()).await;
         assert!(outcome.is_err(), "{binary} answered {event} with {outcome:?}");

@@ -177,13 +177,14 @@ async fn schedules(shop: &Shop) {
     shop.edge_that_fell_silent("gone", "quiet").await;
     shop.admin("POST", "/admin/edges/gone/drain", Some(&json!({})), 202).await;
     shop.admin("POST", "/admin/edges/gone/lost", Some(&json!({ "force": true })), 200).await;
+    shop.lease_of_a_period_long_over("stranded").await;
     shop.fell_quiet_long_ago("quiet").await;
     shop.release_at_once().await;
     for line in ["edge0", "api0"] {
         shop.customer("DELETE", &format!("/v1/assignments/{line}"), None, 200).await;
     }
     shop.sandbox.faults().push(Call::Release, Fault::Status { code: 500, retry_after: None });
-    for binary in ["create-budgets", "release-idle", "release-idle", "reconcile"] {
+    for binary in ["create-budgets", "release-idle", "release-idle", "reconcile", "expire-leases", "rollup"] {
         shop.cloud.function(binary).await.call(tick()).await;
     }
 }

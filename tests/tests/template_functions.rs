@@ -138,6 +138,7 @@ fn an_edge_is_held_to_its_item_families() {
             "ALLOW#*",
             "CAP#*",
             "CHANGE#*",
+            "DAY#*",
             "EDGE#*",
             "EDGES",
             "LATE#*",
@@ -179,5 +180,5 @@ fn what_runs_by_itself_is_repeated_a_bounded_time_and_then_kept_for_people() {
             assert_eq!(config["DestinationConfig"]["OnFailure"]["Type"], "SQS", "{binary}");
         }
     }
-    assert_eq!(scheduled, BTreeSet::from(["create-budgets", "reconcile", "release-idle"]));
+    assert_eq!(scheduled, BTreeSet::from(["create-budgets", "expire-leases", "reconcile", "release-idle", "rollup"]));
 }

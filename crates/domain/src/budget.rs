@@ -13,6 +13,7 @@ mod aim;
 mod answer;
 mod holding;
 mod rebalance;
+mod term;
 
 pub use aim::aim;
 pub use answer::{Close, Closing, Take};

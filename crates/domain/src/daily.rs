@@ -4,12 +4,15 @@
 //! A row has one writer, its figures are cumulative, and a write applies if its sequence is
 //! higher: any repetition heals. [`Daybook`] is that writer's memory; [`Marks`] is what the
 //! journal remembers of it, so that whoever settles a crash adds what no row has, once.
+//! [`DayTotal`] is a customer's day added up, once nobody writes it any more.
 
 mod book;
 #[cfg(test)]
 mod tests;
+mod total;
 
 pub use book::Daybook;
+pub use total::{DayTotal, MOST_PROXIES, Moved, OfProxy};
 
 use std::ops::AddAssign;
 

@@ -218,6 +218,16 @@ impl Store {
         Ok(items.iter().filter_map(rostered).collect())
     }
 
+    /// The buckets of one customer that `session` may hold leases of.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn roster_of(&self, session: &EdgeSession, customer: &CustomerId) -> Result<Vec<Bucket>, StoreError> {
+        let prefix = keys::roster_prefix(customer);
+        let items = self.query_prefix(Table::Usage, &keys::roster_list(session), &prefix).await?;
+        Ok(items.iter().filter_map(rostered).filter(|r| r.customer == *customer).map(|r| r.bucket).collect())
+    }
+
     /// Strikes a closed lease off the roster.
     ///
     /// # Errors

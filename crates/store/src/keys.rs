@@ -249,7 +249,12 @@ pub(crate) fn live_list(request: &RequestId) -> String {
 /// What an edge session holds a lease of: written before the first take, so that recovery needs
 /// no search.
 pub(crate) fn roster(session: &EdgeSession, customer: &CustomerId, bucket: &Bucket) -> Key {
-    Key::new(Table::Usage, roster_list(session), format!("{customer}#{bucket}"))
+    Key::new(Table::Usage, roster_list(session), format!("{}{bucket}", roster_prefix(customer)))
+}
+
+/// Start of the sort keys of one customer's buckets in a roster.
+pub(crate) fn roster_prefix(customer: &CustomerId) -> String {
+    format!("{customer}#")
 }
 
 pub(crate) fn roster_list(session: &EdgeSession) -> String {
@@ -266,9 +271,14 @@ pub(crate) fn roster_line(session: &EdgeSession, line: &LineKey) -> Key {
 
 /// A day's counters of (line, proxy), written by one edge session alone.
 pub(crate) fn usage_row(line: &LineKey, proxy: &str, session: &EdgeSession, day: &str) -> Key {
-    let (month, dd) = day.split_at(7.min(day.len()));
-    let dd = dd.trim_start_matches('-');
+    let (month, dd) = month_and_day(day);
     Key::new(Table::Usage, usage_month(&line.customer, month), format!("{dd}#{}#{proxy}#{session}", line.label))
+}
+
+/// `yyyy-mm-dd` as `yyyy-mm` and `dd`.
+pub(crate) fn month_and_day(day: &str) -> (&str, &str) {
+    let (month, dd) = day.split_at(7.min(day.len()));
+    (month, dd.trim_start_matches('-'))
 }
 
 pub(crate) fn usage_month(customer: &CustomerId, month: &str) -> String {
@@ -295,6 +305,21 @@ pub(crate) fn event_sort(place: &EventPlace) -> String {
     format!("{}#{}#{order}#{:06}", sortable(place.at), place.id.connection, place.id.seq)
 }
 
+/// A day of a customer's of which an edge session writes rows.
+pub(crate) fn day_mark(customer: &CustomerId, day: &str, session: &EdgeSession) -> Key {
+    Key::new(Table::Usage, day_list(shard(customer.as_str())), format!("{}{session}", day_of_customer(day, customer)))
+}
+
+/// Start of the sort keys of the marks of one customer's day.
+pub(crate) fn day_of_customer(day: &str, customer: &CustomerId) -> String {
+    format!("{day}#{customer}#")
+}
+
+/// Days that rows are written of, oldest first.
+pub(crate) fn day_list(shard: u8) -> String {
+    format!("DAY#{shard}")
+}
+
 /// When a listed source was last used, as edges say.
 pub(crate) fn allow_seen(customer: &CustomerId, net: &AllowNet) -> Key {
     Key::new(Table::Usage, allow_seen_list(customer), net.to_string())
@@ -317,6 +342,16 @@ pub(crate) fn change_list(shard: u8) -> String {
 
 pub(crate) fn grant(customer: &CustomerId, source: &str) -> Key {
     Key::new(Table::Billing, format!("GRANTS#{customer}"), format!("GRANT#{source}"))
+}
+
+/// A customer's day, added up.
+pub(crate) fn rollup(customer: &CustomerId, day: &str) -> Key {
+    let (month, dd) = month_and_day(day);
+    Key::new(Table::Billing, rollup_month(customer, month), dd)
+}
+
+pub(crate) fn rollup_month(customer: &CustomerId, month: &str) -> String {
+    format!("ROLLUP#{customer}#{month}")
 }
 
 // === audit ===

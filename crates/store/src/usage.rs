@@ -53,7 +53,29 @@ impl Store {
     /// # Errors
     /// [`StoreError`].
     pub async fn usage(&self, customer: &CustomerId, month: &str) -> Result<Vec<(UsageKey, DayUsage)>, StoreError> {
-        let items = self.query_prefix(Table::Usage, &keys::usage_month(customer, month), "").await?;
+        self.usage_under(customer, month, "").await
+    }
+
+    /// All rows of a customer's on a UTC day (`yyyy-mm-dd`).
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn usage_of_day(
+        &self,
+        customer: &CustomerId,
+        day: &str,
+    ) -> Result<Vec<(UsageKey, DayUsage)>, StoreError> {
+        let (month, dd) = keys::month_and_day(day);
+        self.usage_under(customer, month, &format!("{dd}#")).await
+    }
+
+    async fn usage_under(
+        &self,
+        customer: &CustomerId,
+        month: &str,
+        prefix: &str,
+    ) -> Result<Vec<(UsageKey, DayUsage)>, StoreError> {
+        let items = self.query_prefix(Table::Usage, &keys::usage_month(customer, month), prefix).await?;
         items.into_iter().map(|item| Ok((usage_key(&item, month)?, decode(item)?))).collect()
     }
 }

@@ -114,6 +114,7 @@ impl Books {
             self.begin_closing(n);
         }
         let closed = self.finish_closing().await;
-        self.check(closed, "close_lease") && self.write_rows().await
+        // Who comes back today marks the day anew.
+        self.check(closed, "close_lease") && self.write_rows().await && self.pass_days(None).await
     }
 }

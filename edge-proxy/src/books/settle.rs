@@ -44,6 +44,7 @@ impl Books {
             }
         }
         sound &= self.write_rows().await;
+        sound &= self.pass_days(Some(now.day().as_str())).await;
         self.fold();
         self.account.trim_lines();
         sound
@@ -104,10 +105,18 @@ impl Books {
         let mut sound = true;
         for (key, usage) in self.rows.due() {
             let (day, (line, proxy)) = key.clone();
+            let begun = self.begin_day(&day).await;
+            if !self.check(begun, "begin_day") {
+                sound = false;
+                continue;
+            }
             let at = UsageKey { day, line, proxy, session: self.core.session.clone() };
             match self.core.store.record_usage(&self.account.id, &at, &usage).await {
                 Ok(_) => self.rows.confirm(&key),
-                Err(e) => sound &= self.check(Err(e), "record_usage"),
+                Err(e) => {
+                    self.doubt_day(&at.day);
+                    sound &= self.check(Err(e), "record_usage");
+                }
             }
         }
         sound

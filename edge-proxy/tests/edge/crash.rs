@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::config::{BehaviorVersion, Credentials, Region};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tollgate_domain::plan::Limits;
 use tollgate_edge::{JournalError, StartError};
 use tollgate_store::Store;
 
@@ -45,6 +46,30 @@ async fn an_edge_that_stops_without_draining_is_settled_by_its_next_start() {
     assert!(w.files().is_empty());
     assert_eq!(w.allowance(&plan_bucket()).await.folded, 2 * 3077);
     assert_eq!(w.rows().await.bytes(), 2 * 3077);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_was_added_up_before_the_crash_was_settled_is_marked_anew() {
+    let w = World::new(GIB, Limits { settle_s: 300, ..limits() }).await;
+    let edge = w.start().await;
+    let (mut c, head) = connect(edge.gateway_addr(), "echo.test:1", "demo-line-a", PASSWORD).await;
+    assert_eq!(status(&head), 200, "{head}");
+    let mut echo = async |n: usize| {
+        c.write_all(&vec![b'x'; n]).await.unwrap();
+        c.read_exact(&mut vec![0; n]).await.unwrap();
+    };
+    echo(1000).await;
+    assert!(edge.settle().await);
+    echo(77).await;
+    drop(edge);
+    let marked = w.marked().await;
+    let [day] = &marked[..] else { panic!("{marked:?}") };
+    assert!(day.marks.iter().all(|m| !m.passed), "{day:?}");
+    assert!(w.store.strike_day(day).await.unwrap());
+    let edge = w.start().await;
+    assert_eq!(w.rows().await.bytes(), 2 * 1077);
+    assert_eq!(w.marked().await.len(), 1, "what was raised is not in the sum");
+    edge.drain(Duration::from_secs(1)).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

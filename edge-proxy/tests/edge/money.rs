@@ -146,6 +146,10 @@ async fn a_tunnel_open_over_the_end_of_a_period_spends_from_the_next() {
     let march = w.store.usage(&demo(), "2024-03").await.unwrap();
     assert_eq!(march.iter().map(|(_, u)| u.bytes()).sum::<u64>(), 20);
     assert_eq!(w.rows().await.bytes(), 200);
+    // Whoever adds days up finds both, and that nobody writes them any more.
+    let marked = w.marked().await;
+    let days: Vec<_> = marked.iter().map(|d| (d.day.clone(), d.marks.iter().all(|m| m.passed))).collect();
+    assert_eq!(days, [(NOON.day(), true), (NOON.next_month_start().day(), true)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

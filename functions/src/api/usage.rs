@@ -7,7 +7,8 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tollgate_domain::budget::{Allowance, Bucket, Lease, LeaseState};
 use tollgate_domain::customer::Customer;
-use tollgate_domain::id::EdgeSession;
+use tollgate_domain::daily::{DayTotal, DayUsage};
+use tollgate_domain::id::{EdgeSession, ProxyId};
 use tollgate_domain::time::Timestamp;
 
 use super::body::invalid;
@@ -46,22 +47,29 @@ pub(super) async fn usage(
         return Err(invalid("month: yyyy-mm"));
     }
     let id = &customer.id;
-    let read = futures_util::future::try_join3(
+    let read = futures_util::future::try_join4(
         platform.store.allowances(id),
         platform.store.usage(id, &month),
         platform.store.late(id),
+        platform.store.rollups(id, &month),
     );
-    let (buckets, rows, late) = Box::pin(read).await.map_err(store)?;
-    let mut days: BTreeMap<&str, (u64, u64, u64)> = BTreeMap::new();
-    for (key, day) in &rows {
-        let sum = days.entry(&key.day).or_default();
-        sum.0 = sum.0.saturating_add(day.ingress);
-        sum.1 = sum.1.saturating_add(day.egress);
-        sum.2 = sum.2.saturating_add(day.connections);
+    let (buckets, rows, late, rollups) = Box::pin(read).await.map_err(store)?;
+    let mut days: BTreeMap<&str, Vec<(&ProxyId, &DayUsage)>> = BTreeMap::new();
+    for (key, usage) in &rows {
+        days.entry(&key.day).or_default().push((&key.proxy, usage));
     }
-    let total = days.values().fold(0u64, |sum, d| sum.saturating_add(d.0).saturating_add(d.1));
-    let days = days.iter().map(|(day, (ingress, egress, connections))| {
-        json!({ "day": day, "ingressBytes": ingress, "egressBytes": egress, "connections": connections })
+    let days: BTreeMap<&str, DayTotal> = days.into_iter().map(|(day, rows)| (day, DayTotal::of(rows))).collect();
+    let total = days.values().fold(0u64, |sum, d| sum.saturating_add(d.moved.bytes()));
+    // Added up when nobody wrote it any more, and not raised since.
+    let folded: BTreeMap<&str, u64> = rollups.iter().map(|r| (r.day.as_str(), r.total.seqs)).collect();
+    let days = days.iter().map(|(day, d)| {
+        json!({
+            "day": day,
+            "ingressBytes": d.moved.ingress,
+            "egressBytes": d.moved.egress,
+            "connections": d.moved.connections,
+            "final": folded.get(day) == Some(&d.seqs),
+        })
     });
     let mut shown = json!({
         "month": month,

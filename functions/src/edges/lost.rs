@@ -1,5 +1,6 @@
 //! Story: an operator says that a life of an edge is dead, its machine gone. Nothing else ends a
-//! lease from outside: no time that passes does.
+//! lease from outside in its period: no time that passes does. Long after it
+//! [`crate::expire_leases`] does.
 //!
 //! The leases become lost: what they took and did not settle is in doubt, charged to the quota and
 //! never billed. Lines and shares of the life are free. What its journal says later is shown as

@@ -3,6 +3,7 @@
 use http::Method;
 use serde_json::{Value, json};
 use tollgate_domain::id::{EdgeSession, LineKey};
+use tollgate_store::rollup::DayTotal;
 use tollgate_store::usage::{DayUsage, UsageKey};
 
 use crate::world::World;
@@ -150,6 +151,11 @@ async fn usage_is_summed_by_day() {
         let row = UsageKey { day: day.into(), line: line.label, proxy: "brd/203.0.113.1".parse().unwrap(), session };
         store.record_usage(&line.customer, &row, &usage).await.unwrap();
     }
+    // One of them was added up.
+    let demo = "demo".parse().unwrap();
+    let rows = store.usage_of_day(&demo, "2027-01-14").await.unwrap();
+    let total = DayTotal::of(rows.iter().map(|(key, usage)| (&key.proxy, usage)));
+    assert!(store.record_rollup(&demo, "2027-01-14", &total, now).await.unwrap());
     let usage = w.get_as(&key, "/v1/me/usage").await.expect(200);
     assert_eq!(
         (&usage["month"], &usage["totalBytes"], &usage["quotaBytes"]),
@@ -158,8 +164,8 @@ async fn usage_is_summed_by_day() {
     assert_eq!(
         usage["days"],
         json!([
-            { "day": "2027-01-14", "ingressBytes": 10, "egressBytes": 100, "connections": 1 },
-            { "day": "2027-01-15", "ingressBytes": 4, "egressBytes": 6, "connections": 2 },
+            { "day": "2027-01-14", "ingressBytes": 10, "egressBytes": 100, "connections": 1, "final": true },
+            { "day": "2027-01-15", "ingressBytes": 4, "egressBytes": 6, "connections": 2, "final": false },
         ])
     );
     let bucket = &usage["buckets"][0];

@@ -6,6 +6,7 @@
 mod allowances;
 mod commands;
 mod conformance;
+mod days;
 mod events;
 mod lost;
 mod sessions;

@@ -29,6 +29,7 @@ use tollgate_edge::{
 use tollgate_engine::Engine;
 use tollgate_store::Store;
 use tollgate_store::allowance::Grant;
+use tollgate_store::days::{DAY_SHARDS, MarkedDay};
 use tollgate_store::usage::DayUsage;
 
 use super::Upstream;
@@ -267,6 +268,15 @@ impl World {
             sum.connections += u.connections;
             sum
         })
+    }
+
+    /// The days that rows are written of and that nobody added up.
+    pub async fn marked(&self) -> Vec<MarkedDay> {
+        let mut all = Vec::new();
+        for shard in 0..DAY_SHARDS {
+            all.extend(self.store.days_written(shard, "9999", None, 100).await.unwrap());
+        }
+        all
     }
 
     /// Names of the files in the data folder.
