@@ -4,6 +4,7 @@
 
 mod close;
 mod days;
+mod proxies;
 mod settle;
 mod take;
 
@@ -24,6 +25,7 @@ use crate::directory;
 use crate::journal::Counters;
 use crate::ledger::Lease;
 use crate::shares;
+use proxies::Carried;
 
 /// Seconds between settlements where the plan says nothing.
 const SETTLE_S: u32 = 5;
@@ -57,6 +59,9 @@ pub(crate) struct Books {
     rows: Daybook<(LineLabel, ProxyId)>,
     /// Days that this session marked as written, and has not passed; whether the mark stands for certain.
     days: BTreeMap<String, bool>,
+    /// What is told of the proxies in use, and when that was done last.
+    proxies: BTreeMap<ProxyId, Carried>,
+    proxies_told: Option<Instant>,
     /// What each journal counter said when it was last added to its row, and for how many
     /// settlements it has said so.
     seen: HashMap<UsageId, (Counters, u32)>,
@@ -76,6 +81,8 @@ impl Books {
             held: Vec::new(),
             rows,
             days: BTreeMap::new(),
+            proxies: BTreeMap::new(),
+            proxies_told: None,
             seen: HashMap::new(),
             desired: LEASE_FIRST,
             took: None,

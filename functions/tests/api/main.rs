@@ -21,4 +21,5 @@ mod locks;
 mod market;
 mod providers;
 mod proxies;
+mod proxy_use;
 mod world;

@@ -8,6 +8,7 @@ mod commands;
 mod conformance;
 mod days;
 mod lost;
+mod proxies;
 mod sessions;
 mod shares;
 mod strikes;
