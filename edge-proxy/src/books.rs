@@ -5,6 +5,7 @@
 mod close;
 mod days;
 mod events;
+mod proxies;
 mod settle;
 mod take;
 mod want;
@@ -27,6 +28,7 @@ use crate::journal::Counters;
 use crate::ledger::Lease;
 use crate::shares;
 use events::Transfers;
+use proxies::Carried;
 use want::Hunger;
 
 /// Seconds between settlements where the plan says nothing.
@@ -65,6 +67,9 @@ pub(crate) struct Books {
     rows: Daybook<(LineLabel, ProxyId)>,
     /// Days that this session marked as written, and has not passed; whether the mark stands for certain.
     days: BTreeMap<String, bool>,
+    /// What is told of the proxies in use, and when that was done last.
+    proxies: BTreeMap<ProxyId, Carried>,
+    proxies_told: Option<Instant>,
     /// What each journal counter said when it was last added to its row, and for how many
     /// settlements it has said so.
     seen: HashMap<UsageId, (Counters, u32)>,
@@ -90,6 +95,8 @@ impl Books {
             held: Vec::new(),
             rows,
             days: BTreeMap::new(),
+            proxies: BTreeMap::new(),
+            proxies_told: None,
             seen: HashMap::new(),
             desired: LEASE_FIRST,
             took: None,

@@ -11,6 +11,7 @@ use tollgate_domain::id::{CustomerId, LineLabel, ProxyId};
 use tollgate_domain::time::Timestamp;
 use tollgate_store::allowance::{Close, Rostered};
 use tollgate_store::lost::Late;
+use tollgate_store::proxy_use::ProxyUse;
 use tollgate_store::usage::{DayUsage, UsageKey};
 use tollgate_store::{Store, StoreError};
 
@@ -21,6 +22,9 @@ use crate::journal::{self, Counters, LeaseLeft, Remains, UsageLeft};
 /// How far a life's clock may have been off at its beginning and end: its rows are looked for so
 /// much earlier and later.
 const ADRIFT: Duration = Duration::from_secs(86_400);
+
+/// Attempts of a dead process, at most, that may arrive after what is told in its place: those come to nothing.
+const LATE_WRITES: u64 = 1 << 20;
 
 /// What was settled of one life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -132,6 +136,25 @@ async fn write_rows(store: &Store, remains: &Remains, billed: &BTreeSet<Rostered
         let rows = rows_of(store, remains, customer).await?;
         for ((line, proxy), slots) in by_line {
             raise(store, remains, customer, (line, proxy), &slots, &rows).await?;
+        }
+        tell_proxies(store, remains, customer).await?;
+    }
+    Ok(())
+}
+
+/// Tells of the proxies what the rows of the old session say, all of them.
+async fn tell_proxies(store: &Store, remains: &Remains, customer: &CustomerId) -> Result<(), StoreError> {
+    let mut carried: BTreeMap<ProxyId, (u64, Timestamp)> = BTreeMap::new();
+    for (key, usage) in rows_of(store, remains, customer).await? {
+        let (bytes, last_at) = carried.entry(key.proxy).or_default();
+        *bytes = bytes.saturating_add(usage.bytes());
+        *last_at = usage.last_at.max(*last_at);
+    }
+    for (proxy, (bytes, last_at)) in carried {
+        let told = store.proxy_use(&proxy, customer, &remains.session).await?.unwrap_or_default();
+        if told.bytes < bytes || told.open > 0 {
+            let used = ProxyUse { seq: told.seq + LATE_WRITES, bytes: told.bytes.max(bytes), last_at, open: 0 };
+            store.record_proxy_use(&proxy, customer, &remains.session, &used).await?;
         }
     }
     Ok(())

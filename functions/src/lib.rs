@@ -4,7 +4,7 @@
 //!
 //! - [`platform`]: the ports that stories stand on.
 //! - [`assign`], [`close_line`], [`release_idle`], [`reconcile`], [`create_budgets`],
-//!   [`expire_leases`], [`rollup`], [`metrics`]: the stories.
+//!   [`expire_leases`], [`rollup`], [`metrics`], [`proxy_use`]: the stories.
 //! - [`live`], [`kick`], [`rotate_logs`], [`edges`]: what edges are asked and told to do, and where each stands.
 //! - [`customers`], [`credentials`], [`passwords`], [`sources`], [`lockout`], [`trail`]: customers, their credentials,
 //!   their source addresses and locks, who did what to them.
@@ -28,6 +28,7 @@ pub mod metrics;
 mod outcome;
 pub mod passwords;
 pub mod platform;
+pub mod proxy_use;
 mod random;
 pub mod reconcile;
 pub mod release_idle;

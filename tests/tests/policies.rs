@@ -50,6 +50,7 @@ async fn customers(shop: &Shop) {
         ("GET", "/admin/plans", None, 200),
         ("GET", "/admin/proxies/metrics", None, 200),
         ("GET", "/admin/proxies/providers", None, 200),
+        ("GET", "/admin/proxies/brd/203.0.113.1", None, 404),
         ("GET", "/admin/audit", None, 200),
         ("GET", "/admin/live", None, 200),
         ("GET", "/admin/edges", None, 200),

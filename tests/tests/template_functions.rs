@@ -145,6 +145,7 @@ fn an_edge_is_held_to_its_item_families() {
             "LINE#*",
             "LINEDUE#*",
             "LIVE#*",
+            "PROXYUSE#*",
             "SEEN#*",
             "USE#*",
         ]

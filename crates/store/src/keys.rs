@@ -320,6 +320,15 @@ pub(crate) fn day_list(shard: u8) -> String {
     format!("DAY#{shard}")
 }
 
+/// What an edge session carried for a customer over a proxy.
+pub(crate) fn proxy_use(proxy: &ProxyId, customer: &CustomerId, session: &EdgeSession) -> Key {
+    Key::new(Table::Usage, proxy_use_list(proxy), format!("{customer}#{session}"))
+}
+
+pub(crate) fn proxy_use_list(proxy: &ProxyId) -> String {
+    format!("PROXYUSE#{proxy}")
+}
+
 /// When a listed source was last used, as edges say.
 pub(crate) fn allow_seen(customer: &CustomerId, net: &AllowNet) -> Key {
     Key::new(Table::Usage, allow_seen_list(customer), net.to_string())

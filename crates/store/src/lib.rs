@@ -39,6 +39,7 @@ pub mod lost;
 pub mod plan;
 pub mod provider;
 pub mod proxy;
+pub mod proxy_use;
 pub mod rollup;
 pub mod tables;
 pub mod unlock;

@@ -115,6 +115,9 @@ impl Books {
         }
         let closed = self.finish_closing().await;
         // Who comes back today marks the day anew.
-        self.check(closed, "close_lease") && self.write_rows().await && self.pass_days(None).await
+        self.check(closed, "close_lease")
+            && self.write_rows().await
+            && self.pass_days(None).await
+            && self.tell_proxies(self.core.clock.now(), true).await
     }
 }

@@ -45,6 +45,7 @@ impl Books {
         }
         sound &= self.write_rows().await;
         sound &= self.pass_days(Some(now.day().as_str())).await;
+        sound &= self.tell_proxies(now, false).await;
         self.fold();
         self.account.trim_lines();
         sound
@@ -82,7 +83,9 @@ impl Books {
                 continue;
             }
             self.core.journal.sending(slot.slot, seq, counters);
-            self.rows.add(now, (id.line.clone(), id.proxy.clone()), counters.since(before));
+            let gained = counters.since(before);
+            self.rows.add(now, (id.line.clone(), id.proxy.clone()), gained);
+            self.carried(&id.proxy, gained.bytes(), now);
             self.seen.insert(id, (counters, 0));
         }
     }

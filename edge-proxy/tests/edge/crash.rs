@@ -11,7 +11,7 @@ use tollgate_domain::plan::Limits;
 use tollgate_edge::{JournalError, StartError};
 use tollgate_store::Store;
 
-use crate::support::world::{PASSWORD, limits, plan_bucket};
+use crate::support::world::{NOON, PASSWORD, demo, limits, plan_bucket};
 use crate::support::{World, connect, read_all, status};
 
 const GIB: u64 = 1 << 30;
@@ -49,7 +49,7 @@ async fn an_edge_that_stops_without_draining_is_settled_by_its_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_day_that_was_added_up_before_the_crash_was_settled_is_marked_anew() {
+async fn a_crash_that_is_settled_late_marks_its_day_anew_and_tells_of_its_proxy() {
     let w = World::new(GIB, Limits { settle_s: 300, ..limits() }).await;
     let edge = w.start().await;
     let (mut c, head) = connect(edge.gateway_addr(), "echo.test:1", "demo-line-a", PASSWORD).await;
@@ -60,6 +60,10 @@ async fn a_day_that_was_added_up_before_the_crash_was_settled_is_marked_anew() {
     };
     echo(1000).await;
     assert!(edge.settle().await);
+    let session = edge.session().clone();
+    let proxy = w.store.usage(&demo(), &NOON.month()).await.unwrap().remove(0).0.proxy;
+    let told = w.store.proxy_use(&proxy, &demo(), &session).await.unwrap().unwrap();
+    assert_eq!((told.bytes, told.open), (2000, 1));
     echo(77).await;
     drop(edge);
     let marked = w.marked().await;
@@ -69,6 +73,8 @@ async fn a_day_that_was_added_up_before_the_crash_was_settled_is_marked_anew() {
     let edge = w.start().await;
     assert_eq!(w.rows().await.bytes(), 2 * 1077);
     assert_eq!(w.marked().await.len(), 1, "what was raised is not in the sum");
+    let told = w.store.proxy_use(&proxy, &demo(), &session).await.unwrap().unwrap();
+    assert_eq!((told.bytes, told.open), (2 * 1077, 0), "the proxy's summary is what its rows say");
     edge.drain(Duration::from_secs(1)).await.unwrap();
 }
 

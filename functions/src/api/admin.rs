@@ -52,6 +52,7 @@ pub fn admin_router(platform: Arc<Platform>) -> Router {
         .route("/admin/proxies/metrics", get(proxies::metrics))
         .route("/admin/proxies/providers", get(providers::list).post(providers::create))
         .route("/admin/proxies/providers/{id}", get(providers::show).put(providers::replace).delete(providers::delete))
+        .route("/admin/proxies/{provider}/{ip}", get(proxies::show))
         .route("/admin/plans", get(plans::list).post(plans::create))
         .route("/admin/audit", get(audit::list))
         .route("/admin/live", get(live::list))

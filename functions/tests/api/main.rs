@@ -22,4 +22,5 @@ mod locks;
 mod market;
 mod providers;
 mod proxies;
+mod proxy_use;
 mod world;

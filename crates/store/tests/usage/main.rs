@@ -9,6 +9,7 @@ mod conformance;
 mod days;
 mod events;
 mod lost;
+mod proxies;
 mod sessions;
 mod shares;
 mod strikes;
