@@ -210,7 +210,7 @@ async fn credential(core: &Core, user: &UserName) -> Result<(), StoreError> {
 /// A line was closed or rebound: its route is looked up anew, tunnels over another proxy end.
 async fn line(core: &Core, account: &Account, key: &LineKey) -> Result<(), StoreError> {
     let found = core.store.assignment(key).await?;
-    let bound = found.filter(|a| a.state == AssignmentState::Bound).and_then(|a| a.proxy);
+    let bound = found.filter(|a| a.state == AssignmentState::Bound);
     let mut stale = Vec::new();
     for line in account.lines() {
         let route = line.route();
@@ -218,11 +218,13 @@ async fn line(core: &Core, account: &Account, key: &LineKey) -> Result<(), Store
         let of_it = line.key == *key || route.as_ref().is_some_and(|r| r.line == key.label);
         if of_it {
             stale.push(line.key.label.clone());
-            if let Some(route) = route {
+            // The one that the entry tells of may be known already: who assigned it told us too.
+            if let Some(route) = route.filter(|r| !bound.as_ref().is_some_and(|a| r.serves(a))) {
                 line.drop_route(&route);
             }
         }
     }
-    account.kill(|t| (stale.contains(&t.line) && bound.as_ref() != Some(&t.route.proxy)).then_some(CloseReason::Line));
+    let proxy = bound.and_then(|a| a.proxy);
+    account.kill(|t| (stale.contains(&t.line) && proxy.as_ref() != Some(&t.route.proxy)).then_some(CloseReason::Line));
     Ok(())
 }

@@ -49,6 +49,11 @@ impl Route {
         &self.proxy.provider
     }
 
+    /// Whether it is what a bound assignment says.
+    pub fn serves(&self, a: &Assignment) -> bool {
+        a.proxy.as_ref() == Some(&self.proxy) && a.country == self.country && self.asked == Some((a.requested, a.class))
+    }
+
     /// Whether both lead the same way, as the same user.
     pub fn same(&self, other: &Self) -> bool {
         let user = |r: &Self| r.credentials.as_ref().map(|(user, _)| user.clone());

@@ -25,6 +25,9 @@ const MBIT: u64 = 125_000;
 /// Seconds between settlements, in every plan of the catalogue and where a plan says nothing.
 const SETTLE: Duration = Duration::from_secs(5);
 
+/// What a proxy carried is told at most this often.
+const TOLD: Duration = Duration::from_secs(60);
+
 /// Write units of a take or of a settlement of a lease.
 const LEASE: u64 = 1;
 /// Write units of a daily row.
@@ -110,9 +113,9 @@ async fn bytes_that_flow_are_settled_every_five_seconds_and_no_more_often() {
     assert!(edge.settle().await);
     recorder.clear();
     let began = Instant::now();
-    let rows = || Bill::of(&recorder).get("PutItem", "t-usage").calls;
+    let settlements = || Bill::of(&recorder).get("UpdateItem", "t-usage").calls;
     let flow = async {
-        while rows() < 2 {
+        while settlements() < 2 {
             c.write_all(b"x").await.unwrap();
             c.read_exact(&mut [0]).await.unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -120,16 +123,16 @@ async fn bytes_that_flow_are_settled_every_five_seconds_and_no_more_often() {
     };
     timeout(PATIENCE, flow).await.expect("two settlements");
     let bill = Bill::of(&recorder);
-    let most = most(began.elapsed(), SETTLE);
+    let (most, beside) = (most(began.elapsed(), SETTLE), beside(began.elapsed()));
     let (rows, leases) = (bill.get("PutItem", "t-usage"), bill.get("UpdateItem", "t-usage"));
-    assert!(rows.calls <= most && leases.calls <= most, "{bill:?}");
+    assert!(rows.calls <= most + beside && leases.calls <= most, "{bill:?}");
     assert_eq!((rows.write_units(), leases.write_units()), (rows.calls * ROW, leases.calls * LEASE), "{bill:?}");
-    assert_eq!(bill.read_units(), 0, "{bill:?}");
+    assert!(bill.read_units() <= beside, "{bill:?}");
     edge.drain(Duration::ZERO).await.unwrap();
 }
 
-/// What so many intervals cost in which so many kilobytes flow.
-async fn carried(kilobytes: u64, intervals: u64) -> Bill {
+/// What so many intervals cost in which so many kilobytes flow, and how long they took.
+async fn carried(kilobytes: u64, intervals: u64) -> (Bill, Duration) {
     let mut w = World::new(1 << 40, Limits { settle_s: 3600, ..Limits::default() }).await;
     without_timers(&mut w);
     let (edge, recorder) = metered(&w).await;
@@ -142,12 +145,13 @@ async fn carried(kilobytes: u64, intervals: u64) -> Bill {
     };
     interval().await;
     recorder.clear();
+    let began = Instant::now();
     for _ in 0..intervals {
         interval().await;
     }
-    let bill = Bill::of(&recorder);
+    let (bill, took) = (Bill::of(&recorder), began.elapsed());
     edge.drain(Duration::from_secs(5)).await.unwrap();
-    bill
+    (bill, took)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,14 +159,15 @@ async fn a_hundred_megabits_cost_what_one_costs_but_for_takes() {
     const INTERVALS: u64 = 3;
     let slow = MBIT * SETTLE.as_secs();
     for (bytes, takes) in [(slow, 1 + INTERVALS * slow / LEASE_FLOOR), (100 * slow, 100)] {
-        let bill = carried(bytes / 1000, INTERVALS).await;
+        let (bill, took) = carried(bytes / 1000, INTERVALS).await;
+        let beside = beside(took);
         let (rows, leases) = (bill.get("PutItem", "t-usage"), bill.get("UpdateItem", "t-usage"));
         println!("{INTERVALS} intervals of {bytes} bytes: {} rows, {} takes and settlements", rows.calls, leases.calls);
-        assert_eq!(rows.calls, INTERVALS, "{bill:?}");
+        assert!((INTERVALS..=INTERVALS + beside).contains(&rows.calls), "{bill:?}");
         // How many takes there are is arithmetic, see below; here it is bounded, for a machine that stands still.
         assert!(leases.calls <= INTERVALS + takes, "{bill:?}");
         assert_eq!((rows.write_units(), leases.write_units()), (rows.calls * ROW, leases.calls * LEASE), "{bill:?}");
-        assert_eq!(bill.read_units(), 0, "{bill:?}");
+        assert!(bill.read_units() <= beside, "{bill:?}");
     }
 }
 
@@ -207,15 +212,23 @@ fn an_active_customer_hour_is_bounded_whatever_its_rate() {
     // Resyncs come up to a fifth earlier than they are due.
     let resyncs = an_hour(shipped.resync_interval * 4 / 5);
     let reads = an_hour(SAMPLE) * REPORT + resyncs * RESYNC;
-    for (what, rate, most) in [("idle", 0, 0), ("1 Mbit/s", MBIT, 2_200), ("100 Mbit/s", 100 * MBIT, 2_200)] {
+    for (what, rate, most) in [("idle", 0, 0), ("1 Mbit/s", MBIT, 2_300), ("100 Mbit/s", 100 * MBIT, 2_300)] {
         let settled = if rate == 0 { 0 } else { an_hour(SETTLE) * (LEASE + ROW) };
         let takes = if rate == 0 { 0 } else { takes_an_hour(rate, 1 << 40) * LEASE };
-        println!("customer-hour, {what}: {reads} read units, {} write units", settled + takes);
-        assert!(reads <= 800 && settled + takes <= most, "{what}: {reads} {settled} {takes}");
+        // What the proxy carried; the day's mark.
+        let told = if rate == 0 { 0 } else { an_hour(TOLD) + 1 };
+        let writes = settled + takes + told;
+        println!("customer-hour, {what}: {reads} read units, {writes} write units");
+        assert!(reads <= 800 && writes <= most, "{what}: {reads} {settled} {takes} {told}");
     }
     let (looks, beats) = (an_hour(shipped.feed_interval) * LOOK, an_hour(shipped.heartbeat_interval));
     println!("edge-hour, alone: {looks} read units, {beats} write units");
     assert!(looks <= 28_800 && beats <= 720, "{looks} {beats}");
+}
+
+/// Writes beside the rows, and reads: the mark of a day, and what a proxy carried.
+fn beside(time: Duration) -> u64 {
+    1 + most(time, TOLD)
 }
 
 /// The most that may happen in `time` of what happens at most once in `every`: one may have been due
