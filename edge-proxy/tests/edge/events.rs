@@ -107,7 +107,7 @@ async fn a_refused_dial_is_an_error_and_a_stranger_is_none() {
     let (_c, head) = connect(edge.gateway_addr(), "echo.test:443", "demo", "wrong").await;
     assert_eq!(status(&head), 407, "{head}");
     edge.drain(Duration::from_secs(5)).await.unwrap();
-    let mut told: Vec<_> = events(&w).await.into_iter().map(|e| (e.kind, e.reason, e.bytes())).collect();
+    let mut told: Vec<_> = events(&w).await.into_iter().map(|e| (e.kind, e.reason.clone(), e.bytes())).collect();
     told.sort();
     let error = |code: &'static str| (EventKind::Error, Some(Cow::Borrowed(code)), 0u64);
     assert_eq!(told, [error("DEST_BLOCKED"), error("UPSTREAM_CONNECT")]);
