@@ -150,18 +150,19 @@ mod tests {
     }
 
     #[test]
-    fn quanta_are_worth_ten_milliseconds_shared_and_never_more_than_twenty() {
+    fn quanta_are_worth_twenty_milliseconds_shared_and_at_least_a_segment() {
         let s = Schedule::default();
-        assert_eq!(s.quantum(12_500_000), 125_000);
+        assert_eq!(s.quantum(12_500_000), 250_000);
         assert_eq!(s.quantum(10_000), 200, "a slow line still moves every 20 ms");
         assert_eq!(s.quantum(1), 1);
         for _ in 0..10 {
             s.join();
         }
-        assert_eq!(s.quantum(12_500_000), 12_500);
-        assert_eq!(s.quantum(1_000_000), SEGMENT);
+        assert_eq!(s.quantum(12_500_000), 25_000);
+        assert_eq!(s.quantum(500_000), SEGMENT);
+        assert_eq!(s.quantum(10_000), 200, "no more than is worth a quantum");
         s.leave();
-        assert_eq!(s.quantum(9_000_000), 10_000);
+        assert_eq!(s.quantum(9_000_000), 20_000);
     }
 
     proptest! {
