@@ -141,6 +141,7 @@ fn an_edge_is_held_to_its_item_families() {
             "DAY#*",
             "EDGE#*",
             "EDGES",
+            "EVENT#*",
             "LATE#*",
             "LINE#*",
             "LINEDUE#*",
